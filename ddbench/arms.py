@@ -1,0 +1,79 @@
+"""The arms of an evaluation: which architectures, with F or without. Torch-free.
+
+Used to score a set and, from the recipe alone, to know whether a stored file has all its scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ddbench.errors import BadInput
+from ddbench.features import EvaluationFeatures, FeatureSpec
+from ddbench.networks import Network, Shape
+from ddbench.protocols import Plan
+from ddbench.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """F as a set has it: its settings and the shape [c, h, w] of one item."""
+
+    spec: FeatureSpec
+    item: Shape
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One architecture under one plan, with F (``features``, ``weight``) or without (None)."""
+
+    network: Network
+    plan: Plan
+    features: FeatureSpec | None = None
+    weight: float | None = None
+
+    @property
+    def key(self) -> str:
+        """The evaluation key."""
+        return self.plan.key(self.weight)
+
+
+def arms_of(
+    stored: StoredFeatures | None, network: Network, plan: Plan, how: EvaluationFeatures,
+    shape: Shape,
+) -> list[Arm]:
+    """The arms of one architecture. Where its map has another shape than F it is trained without.
+
+    Raises:
+        BadInput: F does not fit the network and ``on_mismatch`` is error.
+    """
+    plain = Arm(network, plan)
+    if stored is None or how.use == "without":
+        return [plain]
+    try:
+        found: Shape | None = stored.spec.item_shape(network, shape)
+    except BadInput:
+        found = None
+    if found != stored.item:
+        if how.on_mismatch == "error":
+            gives = "no such layer" if found is None else f"items {list(found)}"
+            raise BadInput(
+                f"F has items {list(stored.item)}, {network.label} gives {gives}",
+                field="evaluation.features.on_mismatch", allowed="skip, to train it without F",
+            )  # fmt: skip
+        return [plain]
+    weight = stored.spec.lambda_reg if how.lambda_ is None else how.lambda_
+    with_features = Arm(network, plan, stored.spec, weight)
+    return [with_features, plain] if how.use == "both" else [with_features]
+
+
+def recipe_arms(recipe: Recipe) -> list[Arm]:
+    """All arms that a recipe's evaluation asks for."""
+    shape, stored = recipe.facts.shape, None
+    if recipe.features is not None:
+        stored = StoredFeatures(
+            recipe.features, recipe.features.item_shape(recipe.feature_network, shape)
+        )
+    how = recipe.evaluation.features
+    return [
+        arm for network, plan in recipe.plans() for arm in arms_of(stored, network, plan, how, shape)
+    ]

@@ -1,0 +1,1 @@
+"""Matching engines that methods share: gradients."""

@@ -1,0 +1,39 @@
+"""Finding plug-ins by location: every public module of a package is one plug-in.
+
+Methods, networks, dataset families, protocols and importers are added by adding one file; there is
+no central list. Third parties add theirs by entry points of the group named like the package.
+Looking up imports only the module asked for; those modules import no torch at their top.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+from types import ModuleType
+
+
+@cache
+def names(package: str) -> tuple[str, ...]:
+    """Sorted names of the plug-ins in ``package`` (``ddbench.methods``, ...)."""
+    found = importlib.util.find_spec(package)
+    locations = list(found.submodule_search_locations or []) if found else []
+    local = [info.name for info in pkgutil.iter_modules(locations) if info.name[0] != "_"]
+    foreign = [entry.name for entry in entry_points(group=package)]
+    repeated = sorted({name for name in local + foreign if (local + foreign).count(name) > 1})
+    if repeated:
+        raise RuntimeError(f"two plug-ins of {package} have one name: {', '.join(repeated)}")
+    return tuple(sorted(local + foreign))
+
+
+def load(package: str, name: str) -> ModuleType:
+    """The module of plug-in ``name``; ``KeyError`` if ``names(package)`` does not have it."""
+    if name not in names(package):
+        raise KeyError(name)
+    for entry in entry_points(group=package, name=name):
+        module = entry.load()
+        assert isinstance(module, ModuleType), f"entry point {name} of {package} is no module"
+        return module
+    return importlib.import_module(f"{package}.{name}")

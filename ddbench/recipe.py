@@ -1,0 +1,427 @@
+"""The recipe: one validated YAML file that names everything a run needs.
+
+``key`` identifies the synthetic set, ``Plan.key`` a score of it. Neither changes with a default that
+is left unwritten: only what differs from the defaults is hashed, so a field added later with the
+old behaviour as its default orphans no result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
+
+from ddbench import datasets, methods, networks
+from ddbench.datasets import DatasetFacts, DatasetSpec
+from ddbench.errors import BadInput, unknown
+from ddbench.features import FeatureSpec, budget
+from ddbench.methods import Method, TrainedOn
+from ddbench.networks import Network, Shape
+from ddbench.protocols import EvaluationSpec, Plan
+from ddbench.spec import Spec, dump_yaml, fingerprint, load_yaml, read_yaml
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
+_LATER = {"correct": "an init of trajectory methods", "recipe": "another recipe's set"}
+
+
+class InitSpec(Spec):
+    """Where the images start."""
+
+    from_: str = Field(alias="from", description="noise or real")
+
+    @field_validator("from_")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in ("noise", "real"):
+            later = _LATER.get(value.split(":")[0])
+            problem = f"'{value}' ({later}) is not built in this version" if later else (
+                f"found '{value}'"
+            )  # fmt: skip
+            raise BadInput(problem, field="init.from", allowed="noise, real")
+        return value
+
+
+class Published(Spec):
+    """The published number that a recipe reproduces, in percent."""
+
+    accuracy: float = Field(ge=0, le=100)
+    std: float | None = Field(None, ge=0)
+    source: str
+
+
+class Recipe(Spec):
+    """A complete run. See docs/recipes.md for every field."""
+
+    name: str
+    dataset: DatasetSpec
+    network: SerializeAsAny[Network] | None = Field(None, description="null = the dataset's")
+    ipc: int = Field(ge=1, le=100_000, description="synthetic images per class")
+    init: InitSpec | None = Field(None, description="where x starts; null = as the method does")
+    method: SerializeAsAny[Method]
+    features: FeatureSpec | None = Field(None, description="F; null = plain (x, y)")
+    evaluation: EvaluationSpec = EvaluationSpec()
+    seeds: list[int] = Field(default=[0], min_length=1)
+    published: list[Published] = Field(default=[], description="the cell this reproduces")
+    provenance: dict[str, str] = Field(
+        default={}, description="field to source, for values that are not the paper's"
+    )
+
+    # --- validation ------------------------------------------------------------------------
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_names(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        if "sweep" in data:
+            raise BadInput("is not built in this version; write one recipe per point",
+                           field="sweep")  # fmt: skip
+        if isinstance(data.get("dataset"), str):
+            data["dataset"] = {"name": data["dataset"]}
+        for field, resolve in (("method", methods.resolve), ("network", networks.resolve)):
+            if data.get(field) is not None:
+                try:
+                    data[field] = resolve(data[field])
+                except BadInput as error:
+                    raise error.at(prefix=field) from None
+        for field, block in (
+            ("dataset", DatasetSpec), ("features", FeatureSpec), ("evaluation", EvaluationSpec),
+            ("init", InitSpec),
+        ):  # fmt: skip
+            if isinstance(data.get(field), Mapping):
+                data[field] = block.parse(data[field], field=field)
+        return data
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise BadInput(f"found {value!r}", field="name",
+                           allowed="lower-case letters, digits, - and _, up to 80")  # fmt: skip
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_seeds(cls, value: list[int]) -> list[int]:
+        if len(set(value)) != len(value) or min(value) < 0:
+            raise BadInput(f"found {value}", field="seeds",
+                           allowed="different integers from 0 on")  # fmt: skip
+        return value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Recipe:
+        facts = self.facts
+        self.net.feature_shapes(facts.shape)  # refuses a network too deep for the images
+        self.method.check(self.ipc, facts.smallest_class)
+        self._check_init(facts)
+        self._check_snapshots()
+        for network in self.evaluated_networks:
+            self.evaluation.plan(facts, network)
+        if self.features is not None:
+            self._check_features(self.features, facts)
+        return self
+
+    def _check_init(self, facts: DatasetFacts) -> None:
+        if self.init is not None and self.init.from_ not in self.method.inits:
+            allowed = ", ".join(self.method.inits) or f"nothing: {self.method.name} gives x itself"
+            raise BadInput(f"found '{self.init.from_}'", field="init.from", allowed=allowed)
+        few = facts.smallest_class
+        if self.init_name == "real" and few is not None and self.ipc > few:
+            raise BadInput(
+                f"found {self.ipc}, but the smallest class has {few} training images to start from",
+                field="ipc", allowed=f"1 to {few} with init real",
+            )  # fmt: skip
+
+    def _check_snapshots(self) -> None:
+        last = self.method.iterations_of(self.ipc)
+        kept, rule = self.evaluation.snapshots, self.evaluation.selection
+        if kept and kept[-1] >= last:
+            raise BadInput(f"found {kept}", field="evaluation.snapshots",
+                           allowed=f"iterations below {last}, the final one")  # fmt: skip
+        if rule != "last" and not kept:
+            raise BadInput(f"'{rule}' has only the final set to choose from",
+                           field="evaluation.selection",
+                           allowed="last, or list evaluation.snapshots")  # fmt: skip
+        if rule == "best_on_validation" and self.dataset.validation is None:
+            raise BadInput("needs a validation split", field="evaluation.selection",
+                           allowed="best_on_validation with dataset.validation set")  # fmt: skip
+
+    def _check_features(self, features: FeatureSpec, facts: DatasetFacts) -> None:
+        method = self.method
+        if not method.has_set:
+            raise BadInput(f"method {method.name} has no synthetic set that F could label",
+                           field="features", allowed="null")  # fmt: skip
+        source = features.source
+        if source == "matching" and not method.trains_on_synthetic:
+            raise BadInput(
+                f"'matching' cannot teach F with method {method.name}: no network trains on the "
+                "synthetic set while it is made, so its loss does not contain F",
+                field="features.source", allowed="init, second_stage",
+            )  # fmt: skip
+        if source == "second_stage":
+            raise BadInput("'second_stage' is not built in this version", field="features.source",
+                           allowed="init, matching")  # fmt: skip
+        if features.update == "joint":
+            raise BadInput("'joint' is not built for gradient matching in this version",
+                           field="features.update", allowed="alternate")  # fmt: skip
+        if features.init.source == "file":
+            raise BadInput("'file' is not built in this version", field="features.init.source",
+                           allowed="network, noise")  # fmt: skip
+        if not features.update_images and (self.init_name != "real" or not method.inits):
+            raise BadInput(
+                f"false keeps x as initialised, which needs init real (found {self.init_name})",
+                field="features.update_images", allowed="true, or init: {from: real}",
+            )  # fmt: skip
+        try:
+            item = features.item_shape(self.feature_network, facts.shape)
+        except BadInput as error:
+            raise error.at(prefix="features") from None
+        self._check_budget(features, item, facts.shape)
+
+    def _check_budget(self, features: FeatureSpec, item: Shape, shape: Shape) -> None:
+        over = self.over_budget(features, item, shape)
+        if over is not None and features.budget.enforce == "error":
+            raise BadInput(over, field="features.budget")
+
+    # --- what follows from the fields ---------------------------------------------------------
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """Facts of the dataset; raises ``BadInput`` if a file dataset is not there."""
+        try:
+            return datasets.facts(self.dataset)
+        except BadInput as error:
+            raise error if error.field else error.at(prefix="dataset") from None
+
+    @property
+    def net(self) -> Network:
+        """The network that the set is made with."""
+        return self.network or networks.resolve(self.facts.network.model_dump(exclude_none=True))
+
+    @property
+    def init_name(self) -> str | None:
+        """Where x starts; None where the method gives x."""
+        if self.init is not None:
+            return self.init.from_
+        return self.method.inits[0] if self.method.inits else None
+
+    @property
+    def evaluated_networks(self) -> list[Network]:
+        """Architectures of the evaluation."""
+        return self.evaluation.networks or [self.net]
+
+    @property
+    def feature_network(self) -> Network:
+        """The network whose map F labels."""
+        name = self.features.init.network if self.features else None
+        return networks.resolve(name) if name else self.net
+
+    @property
+    def feature_source(self) -> str | None:
+        """``init`` or ``matching``, the default resolved; None without F."""
+        if self.features is None:
+            return None
+        return self.features.source or ("matching" if self.method.trains_on_synthetic else "init")
+
+    @property
+    def fixed_images(self) -> bool:
+        """Whether F is learned on images that stay as they were initialised."""
+        return self.features is not None and not self.features.update_images
+
+    def networks_needed(self) -> list[TrainedOn]:
+        """Networks to be trained on the real data first (stage ``experts``)."""
+        needed = self.method.networks_needed(self.net)
+        if self.features is not None and self.features.init.source == "network":
+            init = self.features.init
+            needed.append(
+                TrainedOn(
+                    network=self.feature_network, members=self.features.n_feat,
+                    **init.model_dump(include=set(TrainedOn.model_fields) - {"network"}),
+                )
+            )  # fmt: skip
+        return needed
+
+    def size(self) -> budget.SetSize:
+        """Bytes of the set at its stored precision; for ``full``, of the training set as float32."""
+        facts, features = self.facts, self.features
+        if not self.method.has_set:
+            count = -(-(facts.train_size or 0) // facts.num_classes)
+            return budget.set_size(facts.num_classes, count, facts.shape)
+        values = 0
+        if features is not None:
+            values = budget.feature_values(
+                features, features.item_shape(self.feature_network, facts.shape)
+            )
+        return budget.set_size(
+            facts.num_classes, self.ipc, facts.shape,
+            feature_values=values,
+            per_class=features is not None and features.granularity == "per_class",
+            feature_bytes=budget.BYTES_OF[features.dtype] if features else 4,
+        )  # fmt: skip
+
+    def over_budget(self, features: FeatureSpec, item: Shape, shape: Shape) -> str | None:
+        """A sentence if F takes more bytes than ``budget.ipc_ref`` plain images allow."""
+        reference = features.budget.ipc_ref
+        if reference is None or features.budget.enforce == "off":
+            return None
+        limit = budget.set_size(self.facts.num_classes, reference, shape)
+        used = self.size()
+        if used.images + used.features <= limit.images:
+            return None
+        fits = budget.neutral_ipc(
+            reference, shape, budget.feature_values(features, item),
+            per_class=features.granularity == "per_class",
+        )  # fmt: skip
+        return (
+            f"{self.ipc} images per class with F take {used.images + used.features} bytes, "
+            f"{reference} plain ones {limit.images}; at equal bytes ipc is {fits}"
+        )
+
+    @property
+    def key(self) -> str:
+        """Identifies the synthetic set (without the seed): all that changes it, nothing else."""
+        return fingerprint(self._identity())
+
+    def _identity(self) -> dict[str, Any]:
+        dataset = self.dataset.model_dump(mode="json", exclude_defaults=True)
+        content = datasets.content_id(self.dataset, datasets.data_root())
+        if content is not None:
+            dataset = {**dataset, "content": content}
+            dataset.pop("path", None)
+        dataset.pop("label", None)
+        features = None
+        if self.features is not None:
+            features = {
+                **self.features.model_dump(mode="json", exclude_defaults=True, exclude={"budget"}),
+                "source": self.feature_source,
+                "network": self.feature_network.identity(),
+            }
+        method = self.method.resolved(self.ipc)
+        return {
+            "dataset": dataset,
+            "network": self.net.identity(),
+            "ipc": self.ipc if method.has_set else None,
+            "init": self.init_name,
+            "method": {"name": method.name, **method.model_dump(mode="json", exclude_defaults=True)},
+            "features": features,
+        }
+
+    def plans(self) -> list[tuple[Network, Plan]]:
+        """The protocol of every evaluated network."""
+        return [(net, self.evaluation.plan(self.facts, net)) for net in self.evaluated_networks]
+
+    def to_yaml(self) -> str:
+        """The resolved recipe; reading it back gives the same recipe."""
+        return dump_yaml(self.model_dump(mode="json", by_alias=True))
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def shipped_folder() -> Path:
+    """``recipes/`` of this checkout."""
+    return Path(__file__).resolve().parent.parent / "recipes"
+
+
+def shipped() -> list[Path]:
+    """All shipped recipes, sorted by name."""
+    return sorted(shipped_folder().glob("*.yaml"))
+
+
+def locate(name: str) -> Path:
+    """The file of a recipe given by path or by the name of a shipped one.
+
+    Raises:
+        BadInput: no such file; names the nearest shipped recipe.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = {file.stem: file for file in shipped()}
+    if name in known:
+        return known[name]
+    if path.suffix in (".yaml", ".yml") or "/" in name:
+        from ddbench.errors import nearest
+
+        guess = nearest(path.stem, known)
+        hint = f"; did you mean '{guess}'?" if guess else ""
+        raise BadInput(f"no such recipe file{hint}", file=name)
+    raise unknown("recipe", name, list(known))
+
+
+def read(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, extend, override and validate a recipe file.
+
+    Args:
+        name: path of a YAML file, or the name of a shipped recipe.
+        overrides: ``a.b=value`` with the value in YAML, as ``--set`` gives them.
+
+    Raises:
+        BadInput: with the file and the field.
+    """
+    path = locate(str(name))
+    data = _extended(path, ())
+    for override in overrides:
+        data = _overridden(data, override)
+    recipe = Recipe.parse(data, file=path)
+    if recipe.name != path.stem:
+        raise BadInput(f"found '{recipe.name}'", file=path, field="name",
+                       allowed=f"{path.stem} (the file's name)")  # fmt: skip
+    return recipe
+
+
+def from_yaml(text: str, *, file: object = "recipe") -> Recipe:
+    """A recipe from resolved YAML text, as a result file holds it."""
+    return Recipe.parse(load_yaml(text, file=file), file=file)
+
+
+def _extended(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The mapping of a file merged over those it extends."""
+    real = path.resolve()
+    if real in seen:
+        chain = " -> ".join(file.name for file in (*seen, real))
+        raise BadInput(f"extends itself: {chain}", file=path, field="extends")
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise BadInput(f"expected a mapping of fields, found {type(data).__name__}", file=path)
+    base = data.pop("extends", None)
+    if base is None:
+        return data
+    return _merged(_extended(_base_file(base, path), (*seen, real)), data)
+
+
+def _base_file(base: object, path: Path) -> Path:
+    where = "a relative path without '..', beside the recipe or among the shipped recipes"
+    if not isinstance(base, str) or Path(base).is_absolute() or ".." in Path(base).parts:
+        raise BadInput(f"found {base!r}", file=path, field="extends", allowed=where)
+    for folder in (path.parent, shipped_folder()):
+        if (folder / base).is_file():
+            return folder / base
+    raise BadInput(f"no file '{base}'", file=path, field="extends", allowed=where)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Deep merge: mappings field by field, everything else replaced."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        result[key] = _merged(below, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def _overridden(data: dict[str, Any], override: str) -> dict[str, Any]:
+    path, equals, text = override.partition("=")
+    parts = path.split(".")
+    if not equals or not all(parts):
+        raise BadInput(f"found '{override}'", field="--set", allowed="field.subfield=value")
+    value: Any = load_yaml(text, file=f"--set {path}")
+    for part in reversed(parts[1:]):
+        value = {part: value}
+    if isinstance(data.get(parts[0]), str) and isinstance(value, dict):
+        data = {**data, parts[0]: {"name": data[parts[0]]}}  # method: dc, --set method.lr_img=1
+    return _merged(data, {parts[0]: value})

@@ -1,0 +1,175 @@
+"""Reading what users write: YAML without its traps, and strict frozen models.
+
+YAML 1.1 reads ``1e-3`` as text, ``10:30`` as 630, ``no`` as false, and keeps the last of two equal
+keys. The loader here follows the YAML 1.2 core schema instead and refuses repeated keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ddbench.errors import BadInput, nearest
+
+
+class Spec(BaseModel):
+    """Base of everything a recipe or profile is made of: frozen, strict, no unknown fields.
+
+    Strict means that a number written as text, a float for an integer or a bare word for a
+    boolean is an error, not a guess; an integer where a float is asked for is accepted.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False
+    )
+
+    @classmethod
+    def parse(cls, data: object, *, field: str = "", file: object | None = None) -> Self:
+        """Validate ``data``; raises ``BadInput`` naming file, field, value and what is allowed."""
+        if not isinstance(data, Mapping):
+            raise BadInput(
+                f"expected a mapping of fields, found {_show(data)}", file=file, field=field or None
+            )
+        try:
+            return cls.model_validate(dict(data))
+        except ValidationError as error:
+            raise _explain(cls, error).at(file=file, prefix=field) from None
+        except BadInput as error:
+            raise error.at(file=file, prefix=field) from None
+
+
+def fingerprint(data: object) -> str:
+    """The first 12 hex digits of SHA-256 over canonical JSON: the form of every key."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+# --- YAML --------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with the YAML 1.2 core schema and without repeated keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = getattr(key_node, "value", None)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise BadInput(f"line {key_node.start_mark.line + 1}: keys must be plain words")
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise BadInput(f"key '{key}' is written twice (line {line}); keep one", field=key)
+            seen.add(str(key))
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
+    (
+        "float",
+        r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$"
+        r"|^\.(?:nan|NaN|NAN)$",
+        "-+0123456789.",
+    ),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+
+
+def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    return int(str(loader.construct_scalar(node)))  # "010" is ten, not eight
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _decimal)
+
+
+def load_yaml(text: str, *, file: object | None = None) -> Any:
+    """Parse YAML text by the rules of this module; raises ``BadInput`` with the line."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+    except BadInput as error:
+        raise error.at(file=file) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise BadInput(f"{line}{problem}", file=file) from None
+    except (RecursionError, ValueError) as error:
+        raise BadInput(f"not valid YAML ({error})", file=file) from None
+
+
+def read_yaml(path: Path) -> Any:
+    """``load_yaml`` of a file; a file that cannot be read is a ``BadInput`` too."""
+    try:
+        return load_yaml(path.read_text(encoding="utf-8"), file=path)
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror})", file=path) from None
+    except UnicodeDecodeError:
+        raise BadInput("is not UTF-8 text", file=path) from None
+
+
+def dump_yaml(data: object) -> str:
+    """YAML text that ``load_yaml`` reads back to the same data."""
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+
+
+# --- wording of validation errors --------------------------------------------------------------
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _model_at(model: type[BaseModel], location: tuple[Any, ...]) -> type[BaseModel] | None:
+    """The model that owns the field at ``location`` (tags of unions are skipped)."""
+    for part in location:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        if field is None:
+            continue
+        nested = [
+            item
+            for item in (field.annotation, *get_args(field.annotation))
+            if isinstance(item, type) and issubclass(item, BaseModel)
+        ]
+        if not nested:
+            return None
+        model = nested[0]
+    return model
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> BadInput:
+    """The most telling of pydantic's errors, in one line."""
+    errors = error.errors(include_url=False)
+    first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
+    location = tuple(first["loc"])
+    field = ".".join(str(part) for part in location)
+    kind, found, context = first["type"], first.get("input"), first.get("ctx", {})
+    if kind == "extra_forbidden":
+        owner = _model_at(model, location[:-1])
+        names = list(owner.model_fields) if owner else []
+        guess = nearest(str(location[-1]), names)
+        hint = f"; did you mean '{guess}'?" if guess else ""
+        return BadInput(f"unknown field{hint}", field=field, allowed=names or None)
+    if kind == "missing":
+        return BadInput("is required and missing", field=field)
+    if kind == "literal_error":
+        expected = str(context.get("expected", ""))
+        options = re.findall(r"'([^']*)'", expected)
+        guess = nearest(str(found), options)
+        hint = f"; did you mean '{guess}'?" if guess else ""
+        return BadInput(f"found {_show(found)}{hint}", field=field, allowed=expected)
+    if kind == "value_error":
+        return BadInput(str(context.get("error", first["msg"])), field=field or None)
+    return BadInput(
+        f"found {_show(found)}", field=field or None, allowed=first["msg"].removeprefix("Input ")
+    )

@@ -1,0 +1,135 @@
+"""One row per trained and tested network, with the test images it got right.
+
+Axes: R rows, K classes, n test images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ddbench.store import schema
+from ddbench.store.tree import Array, Leaf, TreeFile
+
+TABLE = "evaluations"
+CORRECT = "predictions/correct"
+PRESENT = "predictions/present"
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationRecord:
+    """One score of a stored set. Accuracies are fractions in [0, 1].
+
+    Attributes:
+        network_seed: -1 stands for the ensemble of all networks of the row's group.
+        accuracy: at the final epoch.
+        best_accuracy: best over training, selected on the test set; NaN where not tracked.
+        per_class: float32 [K], K >= 1, one length per file; NaN where not known.
+        selection: how the snapshot was chosen.
+        correct: bool [n], which test images were right; None where not kept.
+    """
+
+    evaluation_key: str
+    protocol: str
+    iteration: int
+    network: str
+    network_seed: int
+    used_features: bool
+    tta: str
+    accuracy: float
+    best_accuracy: float
+    train_accuracy: float
+    per_class: Array = field(repr=False)
+    epochs: int
+    seconds: float
+    selection: str
+    correct: Array | None = field(default=None, repr=False)
+
+
+def encode_evaluations(records: Sequence[EvaluationRecord]) -> dict[str, Leaf]:
+    """The leaves of the table and of the predictions.
+
+    Raises:
+        ValueError: rows that differ in the number of classes or of test images.
+    """
+    classes = _one_length("per_class", [np.shape(record.per_class) for record in records]) or 1
+    columns: dict[str, list[Any]] = {
+        name: [_stored(getattr(record, name)) for record in records] for name in schema.COLUMNS
+    }
+    widths = {
+        name: max(map(len, columns[name]), default=1)
+        for name, (kind, _) in schema.COLUMNS.items()
+        if kind == "text"
+    }
+    table = np.zeros(len(records), schema.evaluations_dtype(classes, widths))
+    for name, values in columns.items():
+        if values:
+            table[name] = values
+    return {TABLE: Leaf(table)} | _encode_predictions(records)
+
+
+def _stored(value: object) -> object:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _encode_predictions(records: Sequence[EvaluationRecord]) -> dict[str, Leaf]:
+    kept = [record.correct for record in records if record.correct is not None]
+    if not kept:
+        return {}
+    n = _one_length("correct", [correct.shape for correct in kept])
+    packed = np.zeros((len(records), (n + 7) // 8), np.uint8)
+    present = np.zeros(len(records), np.bool_)
+    for row, record in enumerate(records):
+        if record.correct is not None:
+            packed[row] = np.packbits(record.correct.astype(np.bool_))
+            present[row] = True
+    return {CORRECT: Leaf(packed, {"n": n}), PRESENT: Leaf(present)}
+
+
+def _one_length(name: str, shapes: Sequence[tuple[int, ...]]) -> int:
+    """The one length of all ``shapes``; 0 without any."""
+    if len(set(shapes)) > 1 or any(len(shape) != 1 or shape[0] == 0 for shape in shapes):
+        raise ValueError(f"'{name}' must have one length, 1 or more, in all rows; found {shapes}")
+    return shapes[0][0] if shapes else 0
+
+
+def decode_evaluations(file: TreeFile, *, predictions: bool) -> tuple[EvaluationRecord, ...]:
+    """The rows of an open file; ``correct`` stays None without ``predictions``.
+
+    Raises:
+        BadInput: the table is missing, damaged or lacks a column.
+    """
+    table: Any = file.leaf(TABLE).value
+    for name in schema.COLUMNS:
+        if name not in table.dtype.names:
+            raise file.bad(f"'{TABLE}' has no column '{name}'")
+    columns = {name: _column(kind, table[name]) for name, (kind, _) in schema.COLUMNS.items()}
+    correct = _decode_predictions(file, len(table)) if predictions else [None] * len(table)
+    return tuple(
+        EvaluationRecord(**{name: column[row] for name, column in columns.items()}, correct=bits)
+        for row, bits in enumerate(correct)
+    )
+
+
+def _column(kind: str, values: Any) -> list[Any]:
+    if kind == "text":
+        return [text.decode() for text in values.tolist()]
+    return list(values) if values.ndim > 1 else values.tolist()
+
+
+def _decode_predictions(file: TreeFile, rows: int) -> list[Array | None]:
+    if not file.has(CORRECT):
+        return [None] * rows
+    leaf, present = file.leaf(CORRECT), file.leaf(PRESENT).value
+    packed, n = leaf.value, int(leaf.attrs["n"])
+    if not isinstance(packed, np.ndarray) or not isinstance(present, np.ndarray):
+        raise file.bad(f"'{CORRECT}' holds no bits")
+    if packed.shape != (rows, (n + 7) // 8) or present.shape != (rows,):
+        raise file.bad(f"'{CORRECT}' has the shape {packed.shape}, not that of {rows} rows")
+    return [
+        np.unpackbits(bits, count=n).astype(np.bool_) if kept else None
+        for bits, kept in zip(packed, present, strict=True)
+    ]
