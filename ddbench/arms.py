@@ -38,7 +38,10 @@ class Arm:
 
 
 def arms_of(
-    stored: StoredFeatures | None, network: Network, plan: Plan, how: EvaluationFeatures,
+    stored: StoredFeatures | None,
+    network: Network,
+    plan: Plan,
+    how: EvaluationFeatures,
     shape: Shape,
 ) -> list[Arm]:
     """The arms of one architecture. Where its map has another shape than F it is trained without.
@@ -75,5 +78,7 @@ def recipe_arms(recipe: Recipe) -> list[Arm]:
         )
     how = recipe.evaluation.features
     return [
-        arm for network, plan in recipe.plans() for arm in arms_of(stored, network, plan, how, shape)
+        arm
+        for network, plan in recipe.plans()
+        for arm in arms_of(stored, network, plan, how, shape)
     ]

@@ -53,7 +53,9 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise BadInput(f"found '{name}'", field="--device", allowed="auto, cpu, cuda, cuda:i") from None
+        raise BadInput(
+            f"found '{name}'", field="--device", allowed="auto, cpu, cuda, cuda:i"
+        ) from None
     if device.type not in ("cpu", "cuda"):
         raise BadInput(f"found '{name}'", field="--device", allowed="auto, cpu, cuda, cuda:i")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

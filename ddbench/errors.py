@@ -45,7 +45,9 @@ class BadInput(Exception):
     def __str__(self) -> str:
         place = ": ".join(str(part) for part in (self.file, self.field) if part)
         text = f"{place}: {self.problem}" if place else self.problem
-        return f"{text}; allowed: {self.allowed}" if self.allowed else text
+        text = f"{text}; allowed: {self.allowed}" if self.allowed else text
+        # One line, whatever the user's text holds.
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class RunFailed(Exception):

@@ -80,8 +80,13 @@ def score(
 
 
 def _trained_stack(
-    data_set: DistilledSet | None, arm: Arm, data: RealData, target: Target,
-    members: Sequence[int], streams: Streams, test_every: int,
+    data_set: DistilledSet | None,
+    arm: Arm,
+    data: RealData,
+    target: Target,
+    members: Sequence[int],
+    streams: Streams,
+    test_every: int,
 ) -> tuple[Stack, list[Tensor], list[float]]:
     """A trained stack, its accuracies [K] during training, and those on its own set."""
     plan = arm.plan
@@ -129,8 +134,16 @@ def _accuracy(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def _records(
-    arm: Arm, logits: Tensor, y: Tensor, members: Sequence[int], best: list[float],
-    own: list[float], *, iteration: int, seconds: float, classes: int,
+    arm: Arm,
+    logits: Tensor,
+    y: Tensor,
+    members: Sequence[int],
+    best: list[float],
+    own: list[float],
+    *,
+    iteration: int,
+    seconds: float,
+    classes: int,
 ) -> Iterator[EvaluationRecord]:
     right = correct(logits, y)
     per_class = torch.zeros(classes, len(members), dtype=torch.float64, device=y.device)

@@ -101,7 +101,9 @@ class SyntheticLoss:
         """Cross-entropy of logits [B, K, classes], [K]."""
         if self.kind == "centred":
             raise ValueError("centred labels are regression targets, not trained on by CE")
-        target = (y.softmax(-1) if self.kind == "logit" else y).expand(logits.shape[:2] + y.shape[2:])
+        target = (y.softmax(-1) if self.kind == "logit" else y).expand(
+            logits.shape[:2] + y.shape[2:]
+        )
         flat = fn.cross_entropy(
             logits.flatten(0, 1), target.flatten(0, 1),
             reduction="none", label_smoothing=self.label_smoothing,

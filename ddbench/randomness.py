@@ -28,7 +28,9 @@ class Streams:
         digest = hashlib.sha256(text.encode()).digest()
         return torch.Generator(self.device).manual_seed(int.from_bytes(digest[:7], "little"))
 
-    def generators(self, purpose: str, members: Sequence[int], *index: int) -> list[torch.Generator]:
+    def generators(
+        self, purpose: str, members: Sequence[int], *index: int
+    ) -> list[torch.Generator]:
         """One generator per member of a stack."""
         return [self.generator(purpose, member, *index) for member in members]
 

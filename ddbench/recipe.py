@@ -16,11 +16,11 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from ddbench import datasets, methods, networks
 from ddbench.datasets import DatasetFacts, DatasetSpec
-from ddbench.errors import BadInput, unknown
+from ddbench.errors import BadInput, nearest, unknown
 from ddbench.features import FeatureSpec, budget
 from ddbench.methods import Method, TrainedOn
 from ddbench.networks import Network, Shape
-from ddbench.protocols import EvaluationSpec, Plan
+from ddbench.protocols import EvaluationSpec, Plan, parse_augmentation
 from ddbench.spec import Spec, dump_yaml, fingerprint, load_yaml, read_yaml
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
@@ -40,7 +40,7 @@ class InitSpec(Spec):
             problem = f"'{value}' ({later}) is not built in this version" if later else (
                 f"found '{value}'"
             )  # fmt: skip
-            raise BadInput(problem, field="init.from", allowed="noise, real")
+            raise BadInput(problem, field="from", allowed="noise, real")
         return value
 
 
@@ -107,19 +107,20 @@ class Recipe(Spec):
     @field_validator("seeds")
     @classmethod
     def _distinct_seeds(cls, value: list[int]) -> list[int]:
-        if len(set(value)) != len(value) or min(value) < 0:
+        if len(set(value)) != len(value) or min(value) < 0 or max(value) >= 2**32:
             raise BadInput(f"found {value}", field="seeds",
-                           allowed="different integers from 0 on")  # fmt: skip
+                           allowed="different integers from 0 to 4294967295")  # fmt: skip
         return value
 
     @model_validator(mode="after")
     def _check_together(self) -> Recipe:
         facts = self.facts
-        self.net.feature_shapes(facts.shape)  # refuses a network too deep for the images
+        _check_depth(self.net, facts, "network")
         self.method.check(self.ipc, facts.smallest_class)
         self._check_init(facts)
         self._check_snapshots()
         for network in self.evaluated_networks:
+            _check_depth(network, facts, "evaluation.networks")
             self.evaluation.plan(facts, network)
         if self.features is not None:
             self._check_features(self.features, facts)
@@ -171,16 +172,36 @@ class Recipe(Spec):
         if features.init.source == "file":
             raise BadInput("'file' is not built in this version", field="features.init.source",
                            allowed="network, noise")  # fmt: skip
-        if not features.update_images and (self.init_name != "real" or not method.inits):
+        if not features.update_images and not method.inits:
+            raise BadInput(f"false says nothing with method {method.name}, whose images never move",
+                           field="features.update_images", allowed="true")  # fmt: skip
+        if not features.update_images and self.init_name != "real":
             raise BadInput(
                 f"false keeps x as initialised, which needs init real (found {self.init_name})",
                 field="features.update_images", allowed="true, or init: {from: real}",
             )  # fmt: skip
+        self._check_feature_init(features, facts)
         try:
             item = features.item_shape(self.feature_network, facts.shape)
         except BadInput as error:
             raise error.at(prefix="features") from None
         self._check_budget(features, item, facts.shape)
+
+    def _check_feature_init(self, features: FeatureSpec, facts: DatasetFacts) -> None:
+        init = features.init
+        if init.network is not None:
+            try:
+                network = networks.resolve(init.network)
+            except BadInput as error:
+                raise BadInput(error.problem, field="features.init.network",
+                               allowed=error.allowed) from None  # fmt: skip
+            _check_depth(network, facts, "features.init.network")
+        if init.augment is not None:
+            try:
+                parse_augmentation({"name": "dsa", "strategy": init.augment})
+            except BadInput as error:
+                raise BadInput(error.problem, field="features.init.augment",
+                               allowed=error.allowed) from None  # fmt: skip
 
     def _check_budget(self, features: FeatureSpec, item: Shape, shape: Shape) -> None:
         over = self.over_budget(features, item, shape)
@@ -196,6 +217,8 @@ class Recipe(Spec):
             return datasets.facts(self.dataset)
         except BadInput as error:
             raise error if error.field else error.at(prefix="dataset") from None
+        except (OSError, RuntimeError) as error:
+            raise BadInput(f"cannot be read ({error})", field="dataset.path") from None
 
     @property
     def net(self) -> Network:
@@ -272,10 +295,11 @@ class Recipe(Spec):
         used = self.size()
         if used.images + used.features <= limit.images:
             return None
-        fits = budget.neutral_ipc(
-            reference, shape, budget.feature_values(features, item),
-            per_class=features.granularity == "per_class",
-        )  # fmt: skip
+        per_ipc = limit.images // reference
+        if features.granularity == "per_class":
+            fits = max(0, (limit.images - used.features) // per_ipc)
+        else:
+            fits = limit.images // (per_ipc + used.features // self.ipc)
         return (
             f"{self.ipc} images per class with F take {used.images + used.features} bytes, "
             f"{reference} plain ones {limit.images}; at equal bytes ipc is {fits}"
@@ -295,8 +319,16 @@ class Recipe(Spec):
         dataset.pop("label", None)
         features = None
         if self.features is not None:
+            # layer, source and network stand resolved; update has one value in this version
+            written = self.features.model_dump(
+                mode="json", exclude_defaults=True,
+                exclude={"budget": True, "layer": True, "update": True, "init": {"network"}},
+            )  # fmt: skip
+            if not written.get("init"):
+                written.pop("init", None)
             features = {
-                **self.features.model_dump(mode="json", exclude_defaults=True, exclude={"budget"}),
+                **written,
+                "layer": self.feature_network.layer_index(self.features.layer, self.facts.shape),
                 "source": self.feature_source,
                 "network": self.feature_network.identity(),
             }
@@ -306,7 +338,10 @@ class Recipe(Spec):
             "network": self.net.identity(),
             "ipc": self.ipc if method.has_set else None,
             "init": self.init_name,
-            "method": {"name": method.name, **method.model_dump(mode="json", exclude_defaults=True)},
+            "method": {
+                "name": method.name,
+                **method.model_dump(mode="json", exclude_defaults=True),
+            },
             "features": features,
         }
 
@@ -314,9 +349,29 @@ class Recipe(Spec):
         """The protocol of every evaluated network."""
         return [(net, self.evaluation.plan(self.facts, net)) for net in self.evaluated_networks]
 
+    def to_data(self) -> dict[str, Any]:
+        """The resolved recipe as plain data, as YAML would give it."""
+        data: dict[str, Any] = _listed(self.model_dump(by_alias=True))
+        return data
+
     def to_yaml(self) -> str:
         """The resolved recipe; reading it back gives the same recipe."""
-        return dump_yaml(self.model_dump(mode="json", by_alias=True))
+        return dump_yaml(self.to_data())
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists, which YAML has."""
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _check_depth(network: Network, facts: DatasetFacts, field: str) -> None:
+    """Refuse a network that is too deep for the images."""
+    try:
+        network.feature_shapes(facts.shape)
+    except BadInput as error:
+        raise error.at(prefix=field) from None
 
 
 # --- files -------------------------------------------------------------------------------------
@@ -339,18 +394,23 @@ def locate(name: str) -> Path:
         BadInput: no such file; names the nearest shipped recipe.
     """
     path = Path(name)
-    if path.is_file():
+    if _is_file(path):
         return path
     known = {file.stem: file for file in shipped()}
     if name in known:
         return known[name]
     if path.suffix in (".yaml", ".yml") or "/" in name:
-        from ddbench.errors import nearest
-
         guess = nearest(path.stem, known)
         hint = f"; did you mean '{guess}'?" if guess else ""
         raise BadInput(f"no such recipe file{hint}", file=name)
     raise unknown("recipe", name, list(known))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def read(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -399,7 +459,7 @@ def _base_file(base: object, path: Path) -> Path:
     if not isinstance(base, str) or Path(base).is_absolute() or ".." in Path(base).parts:
         raise BadInput(f"found {base!r}", file=path, field="extends", allowed=where)
     for folder in (path.parent, shipped_folder()):
-        if (folder / base).is_file():
+        if _is_file(folder / base):
             return folder / base
     raise BadInput(f"no file '{base}'", file=path, field="extends", allowed=where)
 

@@ -59,7 +59,9 @@ def result_file(recipe: Recipe, seed: int, results: Path) -> Path:
     return store.result_path(results, datasets.label(recipe.dataset), recipe.name, recipe.key, seed)
 
 
-def missing_rows(recipe: Recipe, records: Sequence[EvaluationRecord]) -> list[tuple[Arm, list[int]]]:
+def missing_rows(
+    recipe: Recipe, records: Sequence[EvaluationRecord]
+) -> list[tuple[Arm, list[int]]]:
     """Per arm, the networks that have no score yet."""
     have = {(r.evaluation_key, r.network, r.used_features, r.network_seed) for r in records}
     missing = []
@@ -119,7 +121,12 @@ class _Run:
     """State shared by the stages of one run: settings, data, streams."""
 
     def __init__(
-        self, recipe: Recipe, seed: int, path: Path, device: torch.device, download: bool,
+        self,
+        recipe: Recipe,
+        seed: int,
+        path: Path,
+        device: torch.device,
+        download: bool,
         engine: Engine | None,
     ) -> None:
         self.recipe, self.seed, self.path = recipe, seed, path
@@ -312,9 +319,7 @@ class _Run:
         )  # fmt: skip
         return float(np.mean([record.accuracy for record in records]))
 
-    def _with_records(
-        self, result: Result, records: list[EvaluationRecord], status: str
-    ) -> Result:
+    def _with_records(self, result: Result, records: list[EvaluationRecord], status: str) -> Result:
         """Publish the file with these records, in an order that does not tell of interruptions."""
         ordered = sorted(
             records,
@@ -390,7 +395,10 @@ class _Making:
 
     def make(self, stopped: list[int]) -> None:
         """Run the method to its end; ``stopped`` fills when the process is asked to stop."""
-        recipe, total = self._run.recipe, self._run.recipe.method.iterations_of(self._run.recipe.ipc)
+        recipe, total = (
+            self._run.recipe,
+            self._run.recipe.method.iterations_of(self._run.recipe.ipc),
+        )
         saved, period = time.monotonic(), checkpoint_period()
         title = f"{self._run.title}: distilling"
         with progress(title, total, self._task.start) as bar:
@@ -479,7 +487,9 @@ def checkpoint_period() -> float:
     except ValueError:
         seconds = math.nan
     if not seconds >= 0:
-        raise BadInput(f"found '{text}'", field="DDBENCH_CHECKPOINT_SECONDS", allowed="seconds >= 0")
+        raise BadInput(
+            f"found '{text}'", field="DDBENCH_CHECKPOINT_SECONDS", allowed="seconds >= 0"
+        )
     return seconds
 
 

@@ -14,21 +14,46 @@ from pathlib import Path
 from typing import Any, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema
 
 from ddbench.errors import BadInput, nearest
+
+
+def _accept_what_yaml_writes(schema: Any) -> None:
+    """Let tuples be read from lists, and whole-number keys from text (``--set a.10=1``)."""
+    if isinstance(schema, list):
+        for item in schema:
+            _accept_what_yaml_writes(item)
+    elif isinstance(schema, dict):
+        if schema.get("type") == "tuple":
+            schema["strict"] = False
+        keys = schema.get("keys_schema") if schema.get("type") == "dict" else None
+        if isinstance(keys, dict) and keys.get("type") == "int":
+            keys["strict"] = False
+        for item in schema.values():
+            _accept_what_yaml_writes(item)
 
 
 class Spec(BaseModel):
     """Base of everything a recipe or profile is made of: frozen, strict, no unknown fields.
 
     Strict means that a number written as text, a float for an integer or a bare word for a
-    boolean is an error, not a guess; an integer where a float is asked for is accepted.
+    boolean is an error, not a guess; an integer where a float is asked for is accepted, and so is
+    a list for a tuple, as YAML knows no tuples.
     """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False
     )
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler, /
+    ) -> CoreSchema:
+        schema = handler(source)
+        _accept_what_yaml_writes(schema)
+        return schema
 
     @classmethod
     def parse(cls, data: object, *, field: str = "", file: object | None = None) -> Self:
@@ -55,7 +80,16 @@ def fingerprint(data: object) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the YAML 1.2 core schema and without repeated keys."""
+    """PyYAML's safe loader with the YAML 1.2 core schema, without repeated keys and aliases."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise BadInput(
+                f"line {event.start_mark.line + 1}: aliases are not read; "
+                f"write the value of *{event.anchor} out"
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -70,6 +104,13 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes whatever either YAML version would not read back as text; writes no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
@@ -82,7 +123,17 @@ for _tag, _pattern, _first in (
         "-+0123456789.",
     ),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+    for _end in (_Loader, _Dumper):
+        _end.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML writes some line breaks in a way that it does not read back
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
@@ -101,9 +152,10 @@ def load_yaml(text: str, *, file: object | None = None) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or "not valid YAML"
+        said = (getattr(error, "context", None), getattr(error, "problem", None))
+        problem = ", ".join(text for text in said if text) or "not valid YAML"
         raise BadInput(f"{line}{problem}", file=file) from None
-    except (RecursionError, ValueError) as error:
+    except (RecursionError, ValueError, KeyError, AttributeError) as error:  # of explicit !!tags
         raise BadInput(f"not valid YAML ({error})", file=file) from None
 
 
@@ -119,14 +171,17 @@ def read_yaml(path: Path) -> Any:
 
 def dump_yaml(data: object) -> str:
     """YAML text that ``load_yaml`` reads back to the same data."""
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 # --- wording of validation errors --------------------------------------------------------------
 
 
 def _show(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deep; an integer of thousands of digits
+        return f"a value of type {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -151,7 +206,7 @@ def _explain(model: type[BaseModel], error: ValidationError) -> BadInput:
     """The most telling of pydantic's errors, in one line."""
     errors = error.errors(include_url=False)
     first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
-    location = tuple(first["loc"])
+    location = _without_tags(first["loc"])
     field = ".".join(str(part) for part in location)
     kind, found, context = first["type"], first.get("input"), first.get("ctx", {})
     if kind == "extra_forbidden":
@@ -170,6 +225,25 @@ def _explain(model: type[BaseModel], error: ValidationError) -> BadInput:
         return BadInput(f"found {_show(found)}{hint}", field=field, allowed=expected)
     if kind == "value_error":
         return BadInput(str(context.get("error", first["msg"])), field=field or None)
-    return BadInput(
-        f"found {_show(found)}", field=field or None, allowed=first["msg"].removeprefix("Input ")
+    same = [item for item in errors if _without_tags(item["loc"]) == location]
+    allowed = " or ".join(dict.fromkeys(_allowed(dict(item)) for item in same))
+    return BadInput(f"found {_show(found)}", field=field or None, allowed=allowed)
+
+
+def _without_tags(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The location without pydantic's names for the members of a union."""
+    tags = {"int", "float", "str", "bool", "[key]"}
+    return tuple(
+        part for part in location if part not in tags and not str(part).startswith("literal[")
     )
+
+
+def _allowed(item: dict[str, Any]) -> str:
+    """What one of pydantic's errors asks for, in a user's words."""
+    words = {
+        "model_type": "a mapping of fields", "dict_type": "a mapping", "bool_type": "true or false",
+        "invalid_key": "text as keys", "int_type": "an integer", "float_type": "a number",
+        "string_type": "text", "list_type": "a list", "tuple_type": "a list",
+        "finite_number": "a finite number", "literal_error": item.get("ctx", {}).get("expected"),
+    }  # fmt: skip
+    return str(words.get(item["type"]) or str(item["msg"]).removeprefix("Input should be "))

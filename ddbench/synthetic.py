@@ -205,6 +205,4 @@ def _feature_optimizer(spec: FeatureSpec, sets: list[Tensor]) -> torch.optim.Opt
         return None
     if spec.optimizer == "adam":
         return torch.optim.Adam(sets, lr=spec.lr, weight_decay=spec.weight_decay)
-    return torch.optim.SGD(
-        sets, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay
-    )
+    return torch.optim.SGD(sets, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)

@@ -70,9 +70,7 @@ class Task:
     ) -> tuple[Tensor, Tensor]:
         """Rows int64 [B, C] of up to ``size`` random real images per class, and which are valid."""
         generator = self.streams.generator(f"real {purpose}", iteration, step)
-        u = torch.rand(
-            self.data.class_index.shape, generator=generator, device=generator.device
-        )
+        u = torch.rand(self.data.class_index.shape, generator=generator, device=generator.device)
         return self.data.class_batches(u, size)
 
     def class_chunks(self) -> Iterator[slice]:

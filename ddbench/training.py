@@ -46,9 +46,7 @@ class Draws:
         extra: one generator per network, for augmentation and the choice of a feature set.
     """
 
-    def __init__(
-        self, order: Sequence[torch.Generator], extra: Sequence[torch.Generator]
-    ) -> None:
+    def __init__(self, order: Sequence[torch.Generator], extra: Sequence[torch.Generator]) -> None:
         self._order, self._extra = order, extra
 
     def orders(self, epochs: int, count: int) -> Iterator[Tensor]:
@@ -97,7 +95,7 @@ def train(
     """
     parameters = list(stack.params.values())
     sgd = optimizer.build(parameters)
-    mean = torch.zeros(stack.size, device=examples.x.device)
+    mean = examples.x.new_zeros(stack.size)
     for epoch, order in enumerate(orders):
         if epoch == fresh_momentum_at:
             sgd = optimizer.build(parameters)

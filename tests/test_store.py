@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
+import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 import torch
@@ -350,6 +351,7 @@ def test_attributes_that_cannot_be_stored(
         {"synthetic": small_set(x=torch.zeros((2, 1, 4, 4), dtype=torch.float64))},
         {"evaluations": [make_record(0), make_record(1, classes=4)]},
         {"evaluations": [make_record(0, tests=3), make_record(1, tests=4)]},
+        {"evaluations": [replace(make_record(0), protocol="a\0")]},
         {"log": {"iteration": np.zeros(2), "a/b": np.zeros(2)}},
         {"log": {"iteration": np.zeros((2, 2))}},
         {"synthetic": small_set(F=torch.zeros(2, 1), features={"init": object()})},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
+import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 import torch
@@ -162,16 +163,18 @@ def test_a_write_killed_at_any_moment(tmp_path: Path, old: store.Result, new: st
         assert content(store.read(path)) in known
 
 
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
-@pytest.mark.parametrize("step", [0, 1, 5, 20, "sync", "replace"])
+@pytest.mark.parametrize(
+    "fault",
+    list(itertools.product((errno.ENOSPC, errno.EIO, errno.EDQUOT), (0, 1, 5, 20, -1, -2))),
+)
 def test_a_full_disk_leaves_the_old_file(
     tmp_path: Path,
     old: store.Result,
     new: store.Result,
-    error: int,
-    step: int | str,
+    fault: tuple[int, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    error, step = fault  # the step: that many writes succeed; -1: the sync, -2: the rename fails
     path = tmp_path / "r.h5"
     store.write(path, old)
     before = path.read_bytes()
@@ -194,9 +197,9 @@ def test_a_full_disk_leaves_the_old_file(
         def __getattr__(self, name: str) -> Any:
             return getattr(self._file, name)
 
-    if step == "sync":
+    if step == -1:
         monkeypatch.setattr(atomic, "sync", fail)
-    elif step == "replace":
+    elif step == -2:
         monkeypatch.setattr(Path, "replace", fail)
     else:
         enter = output.DeferredErrors.__enter__
@@ -240,13 +243,13 @@ def test_an_interrupt_while_writing(
     store.write(path, old)
     before = path.read_bytes()
 
-    def fail(self: object, data: object) -> None:
-        self._error = KeyboardInterrupt()  # type: ignore[attr-defined]
-
     real = output.DeferredErrors.write
-    monkeypatch.setattr(
-        output.DeferredErrors, "write", lambda self, data: (fail(self, data), real(self, data))[1]
-    )
+
+    def interrupted(self: output.DeferredErrors, data: object) -> int:
+        self._error = KeyboardInterrupt()
+        return real(self, data)
+
+    monkeypatch.setattr(output.DeferredErrors, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.write(path, new)
     assert path.read_bytes() == before
@@ -383,7 +386,7 @@ def test_a_killed_holder_that_nobody_has_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [{"host": "node17"}, {"namespace": "pid:[1]"}])
-def test_a_lock_from_elsewhere_is_never_broken(tmp_path: Path, elsewhere: dict[str, str]) -> None:
+def test_a_lock_from_elsewhere_is_never_broken(tmp_path: Path, elsewhere: dict[str, Any]) -> None:
     path = tmp_path / "r.h5.lock"
     write_lock(path, replace(lock.Holder.current(), pid=ended_process(), **elsewhere))
     before = path.read_text()
@@ -517,7 +520,9 @@ def test_a_damaged_checkpoint_falls_back(
     data = bytearray(newest.read_bytes())
     if damage == "flip":
         data[len(data) // 2] ^= 1
-    kept = {"flip": bytes(data), "cut": data[:-9], "empty": b"", "zeros": bytes(len(data))}[damage]
+    kept = {"flip": bytes(data), "cut": bytes(data[:-9]), "empty": b"", "zeros": bytes(len(data))}[
+        damage
+    ]
     newest.write_bytes(kept)
     assert loaded(tmp_path) == 1
     assert str(newest) in caplog.text and "is damaged" in caplog.text

@@ -57,7 +57,9 @@ def set_size(
         soft_label_bytes: bytes of one number of a soft label; 0 = hard labels.
     """
     count = classes * ipc
-    bits = count * classes * soft_label_bytes * 8 if soft_label_bytes else count * label_bits(classes)
+    bits = (
+        count * classes * soft_label_bytes * 8 if soft_label_bytes else count * label_bits(classes)
+    )
     return SetSize(
         images=count * prod(shape) * image_bytes,
         features=(classes if per_class else count) * feature_values * feature_bytes,

@@ -59,7 +59,11 @@ def feature_term(spec: FeatureSpec, network: Network, shape: tuple[int, int, int
 
 
 def stored_settings(
-    spec: FeatureSpec, network: Network, shape: tuple[int, int, int], source: str, fixed_images: bool
+    spec: FeatureSpec,
+    network: Network,
+    shape: tuple[int, int, int],
+    source: str,
+    fixed_images: bool,
 ) -> dict[str, Any]:
     """What the result file says of F: the resolved block, the network it belongs to, its shape."""
     return {
@@ -68,7 +72,9 @@ def stored_settings(
         "update": spec.update or "alternate",
         "architecture": network.identity(),
         "layer_index": network.layer_index(spec.layer, shape),
-        "map_shape": list(network.feature_shapes(shape)[network.layer_index(spec.layer, shape) - 1]),
+        "map_shape": list(
+            network.feature_shapes(shape)[network.layer_index(spec.layer, shape) - 1]
+        ),
         "fixed_images": fixed_images,
     }
 

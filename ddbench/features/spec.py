@@ -26,15 +26,6 @@ class FeatureInit(Spec):
     augment: str | None = Field(None, description="DSA strategy while it trains; null = none")
     path: str | None = Field(None, description="result file to take F from (source: file)")
 
-    @model_validator(mode="after")
-    def _check(self) -> FeatureInit:
-        if (self.path is not None) != (self.source == "file"):
-            raise BadInput(
-                f"found {self.path!r} with source '{self.source}'", field="path",
-                allowed="a path exactly when source is file",
-            )  # fmt: skip
-        return self
-
 
 class ContrastSpec(Spec):
     """Supervised contrast on F (Khosla et al., 2020), added to the F update once."""
@@ -95,6 +86,11 @@ class FeatureSpec(Spec):
 
     @model_validator(mode="after")
     def _check(self) -> FeatureSpec:
+        if (self.init.path is not None) != (self.init.source == "file"):
+            raise BadInput(
+                f"found {self.init.path!r} with source '{self.init.source}'", field="init.path",
+                allowed="a path exactly when source is file",
+            )  # fmt: skip
         if self.item != "channel" and self.pool != "avg":
             raise BadInput(f"found '{self.pool}' with item '{self.item}'", field="pool",
                            allowed="avg (max and sum pool channel items)")  # fmt: skip

@@ -49,9 +49,7 @@ def per_output_distance(real: Gradients, synthetic: Gradients) -> Tensor:
 
 def squared_distance(real: Gradients, synthetic: Gradients) -> Tensor:
     """``mse``: sum of squared differences over all tensors; [C]."""
-    parts = [
-        (a - b).flatten(1).square().sum(1) for a, b in zip(real, synthetic, strict=True)
-    ]
+    parts = [(a - b).flatten(1).square().sum(1) for a, b in zip(real, synthetic, strict=True)]
     return torch.stack(parts).sum(0)
 
 
@@ -70,8 +68,12 @@ DISTANCES: dict[str, Distance] = {
 
 
 def class_gradients(
-    stack: Stack, names: Sequence[str], loss: SyntheticLoss, batches: Sequence[Batch],
-    *, differentiable: bool,
+    stack: Stack,
+    names: Sequence[str],
+    loss: SyntheticLoss,
+    batches: Sequence[Batch],
+    *,
+    differentiable: bool,
 ) -> list[Tensor]:
     """Gradients [C, ...] of each class's loss in the parameters ``names``.
 
@@ -109,9 +111,7 @@ class GradientMatching:
         """Update the synthetic variables once; returns the loss, summed over classes."""
         if network.buffers:
             self._freeze_batch_norm(network, iteration, step)
-        return self._task.variables.step(
-            lambda view: self.losses(network, view, iteration, step)
-        )
+        return self._task.variables.step(lambda view: self.losses(network, view, iteration, step))
 
     def losses(self, network: Stack, view: View, iteration: int, step: int) -> Iterator[Tensor]:
         """Parts of the loss that sum to it; each may be back-propagated before the next is made."""
@@ -126,14 +126,20 @@ class GradientMatching:
             )  # fmt: skip
 
     def chunk_loss(
-        self, network: Stack, view: View, classes: slice, *, real: Tensor, valid: Tensor,
+        self,
+        network: Stack,
+        view: View,
+        classes: slice,
+        *,
+        real: Tensor,
+        valid: Tensor,
         numbers: Tensor | None = None,
     ) -> Tensor:
         """The loss of some classes: real [B, C, ...] with valid bool [B, C], scalar."""
         labels = torch.arange(len(self._task.classes), device=real.device)[classes]
         names = view.matched(network)
         stack = network.replicated(len(labels)).require_grad()
-        weight = valid / valid.sum(0)
+        weight = valid.to(real.dtype) / valid.sum(0)
         reference = class_gradients(
             stack, names, self._label_loss,
             [

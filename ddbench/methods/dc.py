@@ -10,7 +10,7 @@ is minimised over S while the network theta trains on S between the steps.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -40,10 +40,9 @@ class DC(Method):
 
     name: Literal["dc"] = "dc"
     iterations: int = Field(1000, ge=1, description="K; K + 1 outer iterations are run")
-    loops: dict[int, tuple[int, int]] = Field(
+    loops: dict[int, Annotated[tuple[int, int], Field(strict=False)]] = Field(
         {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)},
         description="IPC: [outer steps T, inner epochs between two of them]",
-        strict=False,
     )
     outer_loop: int | None = Field(None, ge=1, description="T; null = by loops")
     inner_loop: int | None = Field(None, ge=0, description="inner epochs; null = by loops")

@@ -83,9 +83,7 @@ class Network(Spec):
         if layer == "last":
             return depth
         if not 1 <= layer <= depth:
-            raise BadInput(
-                f"{self.name} has no layer {layer}", allowed=f"1 to {depth}, or last"
-            )
+            raise BadInput(f"{self.name} has no layer {layer}", allowed=f"1 to {depth}, or last")
         return layer
 
 

@@ -95,10 +95,11 @@ class ConvNet(Network):
     @property
     def label(self) -> str:
         defaults = {"width": 128, "act": "relu", "norm": "instance", "pool": "avg"}
+        spelt = {"width": f"W{self.width}", "norm": "nonorm", "pool": "nopool"}
         changed = [
-            f"{field[0].upper() if field == 'width' else ''}{getattr(self, field)}"
+            spelt[field] if field == "width" or own == "none" else str(own)
             for field, value in defaults.items()
-            if getattr(self, field) != value
+            if (own := getattr(self, field)) != value
         ]
         return "-".join([f"ConvNetD{self.depth}", *changed])
 

@@ -32,7 +32,7 @@ def parse_augmentation(data: object) -> Augmentation | None:
     if data is None or data == "none" or isinstance(data, Augmentation):
         return None if data == "none" else data  # type: ignore[return-value]
     fields = {"name": data} if isinstance(data, str) else data
-    name = fields.get("name") if isinstance(fields, dict) else None
+    name = fields.get("name") if isinstance(fields, dict) else data
     known = plugins.names(augment.__name__)
     if name not in known:
         raise unknown("augmentation", name, ["none", *known])
@@ -96,8 +96,21 @@ class Plan(Spec):
 
         ``feature_weight`` is lambda of the arm that uses F, None for the arm without.
         """
-        data = self.model_dump(mode="json", exclude={"repeats", "protocol"})
-        return fingerprint({**data, "lambda": feature_weight})
+        data = self.model_dump(
+            mode="json", exclude={"repeats", "protocol", "augmentation"}, exclude_defaults=True
+        )
+        augmentation = None
+        if self.augmentation is not None:
+            own = self.augmentation.model_dump(mode="json", exclude_defaults=True)
+            augmentation = {"name": self.augmentation.name, **own}
+        return fingerprint({**data, "augmentation": augmentation, "lambda": feature_weight})
+
+
+def _network(index: int, data: object) -> Network:
+    try:
+        return networks.resolve(data)
+    except BadInput as error:
+        raise error.at(prefix=f"networks.{index}") from None
 
 
 class EvaluationSpec(Spec):
@@ -139,7 +152,7 @@ class EvaluationSpec(Spec):
         if value is None:
             return None
         items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        return [networks.resolve(item) for item in items]
+        return [_network(index, item) for index, item in enumerate(items)]
 
     @field_validator("augmentation", mode="before")
     @classmethod

@@ -53,7 +53,8 @@ def encode_evaluations(records: Sequence[EvaluationRecord]) -> dict[str, Leaf]:
     """The leaves of the table and of the predictions.
 
     Raises:
-        ValueError: rows that differ in the number of classes or of test images.
+        ValueError: rows that differ in the number of classes or of test images; a zero character
+            in text.
     """
     classes = _one_length("per_class", [np.shape(record.per_class) for record in records]) or 1
     columns: dict[str, list[Any]] = {
@@ -72,7 +73,11 @@ def encode_evaluations(records: Sequence[EvaluationRecord]) -> dict[str, Leaf]:
 
 
 def _stored(value: object) -> object:
-    return value.encode() if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    if "\0" in value:
+        raise ValueError("text in a result file cannot hold a zero character")
+    return value.encode()
 
 
 def _encode_predictions(records: Sequence[EvaluationRecord]) -> dict[str, Leaf]:

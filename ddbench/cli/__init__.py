@@ -1,0 +1,77 @@
+"""The command line: one file per command, found by location; a thin layer over ``ddbench.api``.
+
+A command's module has ``HELP``, ``EXAMPLE``, ``add_arguments(parser)`` and ``run(args) -> int``. It
+imports what it needs inside ``run``, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import ddbench
+from ddbench import plugins
+
+EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_CUT_OFF, EXIT_INTERRUPTED = 0, 1, 2, 75, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argument errors in one line, exit code 2."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        print(f"ddbench: {message}; see '{self.prog} --help'", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_INPUT)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = _Parser(
+        prog="ddbench",
+        description="Benchmark suite for dataset distillation: a recipe in, a table row out.",
+        epilog="example: ddbench run recipes/digits_dc_ipc2.yaml && ddbench table results/",
+    )
+    parser.add_argument("--version", action="version", version=f"ddbench {ddbench.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    for name in plugins.names(__name__):
+        module = plugins.load(__name__, name)
+        command = commands.add_parser(
+            name.rstrip("_"), help=module.HELP, description=module.HELP,
+            epilog=f"example: {module.EXAMPLE}",
+        )  # fmt: skip
+        module.add_arguments(command)
+        command.set_defaults(handler=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code (0, 1, 2, 75, 130)."""
+    from ddbench.errors import BadInput, CutOff, RunFailed
+
+    args = build_parser().parse_args(argv)
+    if args.command is None:
+        build_parser().print_help()
+        return EXIT_BAD_INPUT
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    try:
+        code: int = args.handler(args)
+        sys.stdout.flush()
+        return code
+    except BadInput as error:
+        return _told(f"ddbench: {error}", EXIT_BAD_INPUT)
+    except RunFailed as error:
+        return _told(f"ddbench: {error}", EXIT_FAILED)
+    except CutOff as error:
+        return _told(f"ddbench: {error}", EXIT_CUT_OFF)
+    except KeyboardInterrupt:
+        return _told("ddbench: interrupted; the same command resumes it", EXIT_INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe has gone: no message can reach it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
+
+
+def _told(message: str, code: int) -> int:
+    print(" ".join(message.splitlines()), file=sys.stderr)
+    return code

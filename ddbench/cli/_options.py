@@ -1,0 +1,75 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ddbench.recipe import Recipe
+
+
+def add_recipes(
+    parser: argparse.ArgumentParser, *, what: str = "recipe file or shipped name"
+) -> None:
+    """RECIPE..., ``--set`` and ``--seeds``."""
+    parser.add_argument("recipes", nargs="+", metavar="RECIPE", help=what)
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="FIELD=VALUE",
+        help="override a recipe field, e.g. method.lr_img=0.2; part of the key",
+    )  # fmt: skip
+    parser.add_argument("--seeds", metavar="N,N", help="seeds in place of the recipe's")
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """``--results``."""
+    parser.add_argument(
+        "--results", type=Path, metavar="DIR", default=None,
+        help="folder of results (default: DDBENCH_RESULTS, else results)",
+    )  # fmt: skip
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def results_folder(args: argparse.Namespace) -> Path:
+    """The folder of results."""
+    return args.results or Path(os.environ.get("DDBENCH_RESULTS") or "results")
+
+
+def read_recipes(args: argparse.Namespace) -> Iterator[Recipe]:
+    """The recipes with overrides and seeds in place; all are read before the first is used."""
+    from ddbench import recipe
+
+    overrides = list(args.overrides)
+    if args.seeds is not None:
+        overrides.append(f"seeds=[{args.seeds}]")
+    for path in [file for name in args.recipes for file in _expanded(name)]:
+        yield recipe.read(path, overrides)
+
+
+def _expanded(name: str) -> list[str]:
+    """A folder stands for the recipes in it."""
+    if Path(name).is_dir():
+        from ddbench.errors import BadInput
+
+        found = sorted(str(path) for path in Path(name).glob("*.yaml"))
+        if not found:
+            raise BadInput("holds no recipe (*.yaml)", file=name)
+        return found
+    return [name]
+
+
+def human(count: float, unit: str = "B") -> str:
+    """1234567 as ``1.2 MB``."""
+    for prefix in ("", "k", "M", "G", "T"):
+        if abs(count) < 1000 or prefix == "T":  # noqa: PLR2004
+            digits = 0 if prefix == "" else 1
+            return f"{count:.{digits}f} {prefix}{unit}"
+        count /= 1000
+    raise AssertionError

@@ -1,0 +1,27 @@
+"""``ddbench inspect``: what is in a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from ddbench.cli import _options
+
+HELP = "format, shapes, ranges, labels, bytes and provenance of a set"
+EXAMPLE = "ddbench inspect results/digits/digits_dc_ipc2/KEY-s0.h5"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("file", type=Path, metavar="FILE")
+    _options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the findings."""
+    from ddbench.inspection import as_text, describe
+
+    found = describe(args.file)
+    print(json.dumps(found, indent=2) if args.json else as_text(found))
+    return 0

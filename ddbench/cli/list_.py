@@ -1,0 +1,87 @@
+"""``ddbench list``: what there is, one line each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+
+from ddbench.cli import _options
+
+HELP = "list recipes, datasets, methods, networks or protocols"
+EXAMPLE = "ddbench list recipes cifar10"
+
+Lines = dict[str, str]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("what", choices=sorted(_KINDS), metavar="WHAT", help=", ".join(_KINDS))
+    parser.add_argument("filter", nargs="?", default="", help="only names that contain this")
+    _options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print name and summary of every match."""
+    lines = {name: text for name, text in _KINDS[args.what]().items() if args.filter in name}
+    if args.json:
+        print(json.dumps(lines, indent=2))
+        return 0
+    width = max(map(len, lines), default=0)
+    for name, text in lines.items():
+        print(f"{name:<{width}}  {text}".rstrip())
+    return 0
+
+
+def _recipes() -> Lines:
+    from ddbench import datasets, recipe
+
+    found = [recipe.read(path) for path in recipe.shipped()]
+    return {
+        r.name: f"{datasets.label(r.dataset)}, {r.method.title}{' + F' if r.features else ''}, "
+        f"IPC {r.ipc}, {r.net.label}" + "".join(f", published {p.accuracy}" for p in r.published)
+        for r in found
+    }
+
+
+def _datasets() -> Lines:
+    from ddbench import datasets
+
+    lines = {}
+    for name in datasets.names():
+        if name in datasets.generic_names():
+            lines[name] = "your own files (dataset.path)"
+            continue
+        facts = datasets.facts(name)
+        c, h, w = facts.shape
+        lines[name] = f"{facts.title}: {facts.num_classes} classes, {c}x{h}x{w}"
+    return lines
+
+
+def _methods() -> Lines:
+    from ddbench import methods
+
+    found = {name: methods.method_class(name) for name in methods.names()}
+    return {name: (cls.__doc__ or "").strip().splitlines()[0] for name, cls in found.items()}
+
+
+def _networks() -> Lines:
+    from ddbench import networks
+
+    return {name: f"{networks.resolve(name).label}; trained in stacks" for name in networks.names()}
+
+
+def _protocols() -> Lines:
+    from ddbench import plugins
+
+    package = "ddbench.protocols"
+    return {name: plugins.load(package, name).SUMMARY for name in plugins.names(package)}
+
+
+_KINDS: dict[str, Callable[[], Lines]] = {
+    "recipes": _recipes,
+    "datasets": _datasets,
+    "methods": _methods,
+    "networks": _networks,
+    "protocols": _protocols,
+}

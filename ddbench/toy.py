@@ -1,0 +1,76 @@
+"""``--toy``: any recipe, shrunk until it runs end to end on a CPU in seconds.
+
+Two classes of random pixels in the shape of the recipe's dataset, a narrow network of the same
+depth, a few steps. Everything else (method, F, protocol, store) is the recipe's own. Toy results lie
+in a hidden folder of their own and are in no table.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ddbench import datasets
+from ddbench.recipe import Recipe
+
+FOLDER = ".toy"
+_CLASSES, _TRAIN, _TEST = 2, 24, 8  # images per class
+_EPOCHS, _REPEATS = 3, 2
+
+
+def results_folder(results: Path) -> Path:
+    """Where toy results lie below ``results``."""
+    return results / FOLDER
+
+
+def shrink(recipe: Recipe, results: Path) -> Recipe:
+    """The toy version of a recipe; writes its dataset of random pixels below ``results``."""
+    data = recipe.to_data()
+    method = recipe.method
+    data["method"] |= method.toy
+    data["dataset"] = _toy_dataset(recipe, results_folder(results))
+    data["network"] = recipe.net.narrow().model_dump()
+    data["ipc"] = min(recipe.ipc, 2)
+    data["seeds"] = recipe.seeds[:1]
+    data["published"] = []
+    data["evaluation"] |= {
+        "epochs": _EPOCHS,
+        "repeats": _REPEATS,
+        "step_size": None,
+        "snapshots": [],
+        "selection": "last",
+        "networks": [net.narrow().model_dump() for net in recipe.evaluated_networks],
+    }
+    if data["features"] is not None:
+        data["features"]["init"]["epochs"] = min(1, data["features"]["init"]["epochs"])
+        data["features"]["budget"] = {}
+    return Recipe.parse(data, file=f"toy of {recipe.name}")
+
+
+def _toy_dataset(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """The ``dataset`` block of random pixels whose classes differ in brightness."""
+    import numpy as np
+
+    channels, height, width = recipe.facts.shape
+    path = folder / "data" / f"{channels}x{height}x{width}.npz"
+    if not path.is_file():
+        drawn = np.random.default_rng(0)
+        y_train = np.arange(_CLASSES).repeat(_TRAIN)
+        y_test = np.arange(_CLASSES).repeat(_TEST)
+        arrays = {
+            part: (
+                drawn.integers(0, 200, (len(y), height, width, channels))
+                + 55 * y[:, None, None, None]
+            ).astype(np.uint8)
+            for part, y in (("x_train", y_train), ("x_test", y_test))
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sibling = path.with_name(f"{path.stem}.{os.getpid()}.npz")
+        np.savez(sibling, **arrays, y_train=y_train, y_test=y_test)
+        sibling.replace(path)
+    label = f"{datasets.label(recipe.dataset)}-toy"
+    return {
+        "name": "npz", "path": str(path.resolve()), "label": label,
+        "zca": recipe.dataset.zca, "validation": recipe.dataset.validation,
+    }  # fmt: skip

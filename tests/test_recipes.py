@@ -1,0 +1,759 @@
+"""The shipped recipes against the specs' values, the laws of the two keys, extends and --set."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from ddbench import datasets, methods, plugins, protocols, recipe
+from ddbench.augment.dc import DC as DCAugmentation
+from ddbench.augment.dsa import DSA as DSAAugmentation
+from ddbench.datasets import DatasetSpec
+from ddbench.errors import BadInput
+from ddbench.features.spec import (
+    BudgetSpec,
+    ContrastSpec,
+    EvaluationFeatures,
+    FeatureInit,
+    FeatureSpec,
+)
+from ddbench.methods.dc import DC
+from ddbench.networks.convnet import ConvNet
+from ddbench.protocols import EvaluationSpec
+from ddbench.recipe import InitSpec, Published, Recipe
+from ddbench.spec import Spec, load_yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = [path.stem for path in recipe.shipped()]
+
+
+@cache
+def shipped(name: str) -> Recipe:
+    return recipe.read(name)
+
+
+# --- every file -------------------------------------------------------------------------------
+
+
+def test_recipes_are_read_without_torch() -> None:
+    code = (
+        "import json, sys\n"
+        "from ddbench import recipe\n"
+        "read = [recipe.read(path) for path in recipe.shipped()]\n"
+        "for one in read: one.plans(), one.size(), one.networks_needed(), one.to_yaml()\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+        "print(json.dumps({one.name: one.key for one in read}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    keys = json.loads(done.stdout)
+    assert sorted(keys) == sorted(NAMES) and len(NAMES) >= 70
+    # and keys are the same in every process
+    assert keys == {name: shipped(name).key for name in NAMES}
+
+
+def test_no_two_shipped_recipes_make_the_same_set() -> None:
+    owners: dict[str, list[str]] = {}
+    for name in NAMES:
+        owners.setdefault(shipped(name).key, []).append(name)
+    assert [names for names in owners.values() if len(names) > 1] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_say_what_is_in_the_file(name: str) -> None:
+    found = shipped(name)
+    f = "_f" if found.features is not None else ""
+    size = "" if found.method.name == "full" else f"_ipc{found.ipc}"
+    stem = f"{found.dataset.name}_{found.method.name}{f}{size}"
+    assert name in {stem, f"{stem}_channel", f"{stem}_small"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_resolved_recipe_is_read_back(name: str) -> None:
+    found = shipped(name)
+    again = recipe.from_yaml(found.to_yaml())
+    assert again == found
+    assert again.key == found.key and again.to_yaml() == found.to_yaml()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipes_are_short_and_name_real_fields(name: str) -> None:
+    found = shipped(name)
+    text = (recipe.shipped_folder() / f"{name}.yaml").read_text()
+    assert len(text.splitlines()) <= 15
+    for field in found.provenance:
+        data: Any = found.to_data()
+        for part in field.split("."):
+            assert part in data, field
+            data = data[part]
+
+
+def test_only_published_cells_carry_published_numbers() -> None:
+    assert {name for name in NAMES if shipped(name).published} == set(PUBLISHED)
+
+
+# --- the specs' values ------------------------------------------------------------------------
+
+DC_CELLS = {
+    "mnist": {1: (91.7, 0.5), 10: (97.4, 0.2), 50: (98.8, 0.1)},
+    "fashionmnist": {1: (70.5, 0.6), 10: (82.3, 0.4), 50: (83.6, 0.4)},
+    "svhn": {1: (31.2, 1.4), 10: (76.1, 0.6), 50: (82.3, 0.3)},
+    "cifar10": {1: (28.3, 0.5), 10: (44.9, 0.5), 50: (53.9, 0.5)},
+    "cifar100": {1: (12.8, 0.3), 10: (25.2, 0.3)},
+}
+RANDOM_CELLS = {
+    "cifar10": {1: (15.4, 0.3), 10: (31.0, 0.5), 50: (50.6, 0.3), 500: (73.2, 0.3),
+                1000: (78.4, 0.2)},
+    "cifar100": {1: (4.2, 0.3), 10: (14.6, 0.5), 50: (33.4, 0.4), 100: (42.8, 0.3)},
+}  # fmt: skip
+FULL_CELLS = {"cifar10": (84.8, 0.1), "cifar100": (56.2, 0.3)}
+DC_SOURCE = (
+    "mean: VICO-UoE/DatasetCondensation readme.md; "
+    "std: Nguyen et al. 2021 (KIP; arXiv 2107.13034) Table 1"
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    accuracy: float
+    std: float
+    source: str  # how the source begins
+
+
+PUBLISHED = {
+    **{
+        f"{dataset}_dc_ipc{ipc}": Cell(*numbers, DC_SOURCE)
+        for dataset, row in DC_CELLS.items()
+        for ipc, numbers in row.items()
+    },
+    **{
+        f"{dataset}_random_ipc{ipc}": Cell(*numbers, "NUS-HPC-AI-Lab/DATM figures/comparison.png")
+        for dataset, row in RANDOM_CELLS.items()
+        for ipc, numbers in row.items()
+    },
+    **{
+        f"{dataset}_full": Cell(*numbers, "Du et al. 2023 (FTD; arXiv 2211.11004) Table 1")
+        for dataset, numbers in FULL_CELLS.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_numbers(name: str) -> None:
+    cell, (found,) = PUBLISHED[name], shipped(name).published
+    assert (found.accuracy, found.std) == (cell.accuracy, cell.std)
+    assert found.source.startswith(cell.source)
+
+
+LOOPS = {1: (1, 1), 10: (10, 50), 50: (50, 10)}  # outer, inner
+CONSTANTS = {
+    "mnist": (0.1307, 0.3081),
+    "fashionmnist": (0.2861, 0.3530),
+    "svhn": (0.4377, 0.1980),
+    "cifar10": (0.4914, 0.2023),
+    "cifar100": (0.5071, 0.2673),
+}  # of the first channel
+
+
+@pytest.mark.parametrize(
+    ("dataset", "ipc"), [(dataset, ipc) for dataset, row in DC_CELLS.items() for ipc in row]
+)
+def test_dc_rows(dataset: str, ipc: int) -> None:
+    found = shipped(f"{dataset}_dc_ipc{ipc}")
+    method = found.method.resolved(ipc)
+    assert isinstance(method, DC)
+    assert (method.outer_loop, method.inner_loop) == LOOPS[ipc]
+    assert method.iterations == 1000 and method.iterations_of(ipc) == 1001
+    assert (method.lr_img, method.momentum_img, method.lr_net) == (0.1, 0.5, 0.01)
+    assert (method.inner_momentum, method.inner_weight_decay) == (0.0, 0.0)
+    assert (method.batch_real, method.batch_train, method.distance) == (256, 256, "ours")
+    assert found.init_name == "noise" and found.features is None
+    assert (found.net.label, found.seeds) == ("ConvNetD3", [0, 1, 2, 3, 4])
+    assert (found.dataset.name, found.dataset.constants, found.dataset.zca) == (
+        dataset, "dc", False,
+    )  # fmt: skip
+    constants = found.facts.constants["dc"]
+    assert (constants.mean[0], constants.std[0]) == CONSTANTS[dataset]
+    _assert_dc_protocol(found)
+    assert [one.tta for _, one in found.plans()] == ["none"]
+
+
+def _assert_dc_protocol(found: Recipe) -> None:
+    ((net, plan),) = found.plans()
+    mnist = found.dataset.name == "mnist"
+    assert net == found.net
+    assert plan.repeats == 20
+    assert (plan.epochs, plan.epochs_run) == ((1000, 1001) if mnist else (300, 301))
+    assert (plan.lr, plan.momentum, plan.weight_decay, plan.batch_size) == (0.01, 0.9, 5e-4, 256)
+    assert (plan.schedule, plan.selection) == ("halfway", "last")
+    if mnist:
+        assert plan.augmentation == DCAugmentation(strategy="crop_scale_rotate")
+    else:
+        assert plan.augmentation is None
+
+
+@dataclass(frozen=True)
+class Drupi:
+    dataset: str
+    ipc: int
+    loops: tuple[int, int]
+    lambda_reg: float
+    ipc_ref: int
+    values: tuple[int, int]  # per class: images with full F, images with channel F
+
+
+DRUPI = [
+    Drupi("cifar10", 9, (10, 50), 0.1, 10, (46_080, 28_800)),
+    Drupi("cifar10", 48, (50, 10), 0.01, 50, (245_760, 153_600)),
+    Drupi("cifar100", 9, (10, 50), 0.01, 10, (46_080, 28_800)),
+    Drupi("cifar100", 48, (50, 10), 0.01, 50, (245_760, 153_600)),
+]
+
+
+@pytest.mark.parametrize("variant", ["", "_channel"])
+@pytest.mark.parametrize("row", DRUPI, ids=lambda row: f"{row.dataset}-{row.ipc}")
+def test_drupi_rows(row: Drupi, variant: str) -> None:
+    found = shipped(f"{row.dataset}_dc_f_ipc{row.ipc}{variant}")
+    method, features = found.method.resolved(row.ipc), found.features
+    assert isinstance(method, DC) and features is not None
+    assert (method.outer_loop, method.inner_loop) == row.loops
+    assert (method.inner_momentum, method.inner_weight_decay) == (0.9, 5e-4)
+    assert (method.iterations, method.lr_img, method.lr_net) == (1000, 0.1, 0.01)
+    assert (method.batch_real, method.batch_train) == (256, 256)
+    assert found.init_name == "real" and found.fixed_images
+    assert (features.lambda_reg, features.lambda_task) == (row.lambda_reg, 0.0)
+    assert (features.layer, features.n_feat, features.use) == ("last", 1, "mean")
+    assert (features.granularity, features.metric, features.normalize) == (
+        "per_image", "mse", False,
+    )  # fmt: skip
+    assert found.feature_source == "matching"
+    assert (features.optimizer, features.lr, features.momentum) == ("sgd", 0.1, 0.5)
+    init = features.init
+    assert (init.source, init.epochs, init.lr, init.momentum, init.batch_size) == (
+        "network", 1, 0.01, 0.0, 256,
+    )  # fmt: skip
+    assert (features.contrast.weight, features.align, features.dtype) == (0.0, "none", "float32")
+    _assert_dc_protocol(found)
+    assert found.plans()[0][1].tta == "hflip" and found.seeds == [0] and not found.published
+    assert found.evaluation.features.use == "both"
+
+    size, classes = found.size(), found.facts.num_classes
+    values = (size.images + size.features) // (4 * classes)
+    reference = row.ipc_ref * 3072
+    if variant:
+        assert features.item == "channel" and values == row.values[1] <= reference
+        assert (features.budget.ipc_ref, features.budget.enforce) == (row.ipc_ref, "error")
+    else:
+        assert features.item == "full" and values == row.values[0] > reference
+        assert features.budget.enforce == "off"
+
+
+def test_drupi_loops_keep_those_of_dc() -> None:
+    method = shipped("cifar10_dc_f_ipc9").method
+    assert isinstance(method, DC)
+    table = {1: (1, 1), 5: (5, 10), 9: (10, 50), 10: (10, 50), 20: (20, 25), 30: (30, 20),
+             40: (40, 15), 48: (50, 10), 49: (50, 10), 50: (50, 10)}  # fmt: skip
+    assert method.loops == table
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
+@pytest.mark.parametrize("name", ["random", "herding", "kmeans"])
+@pytest.mark.parametrize("ipc", [1, 10, 50])
+def test_coreset_rows(dataset: str, name: str, ipc: int) -> None:
+    found = shipped(f"{dataset}_{name}_ipc{ipc}")
+    _assert_dc_protocol(found)
+    assert found.init_name is None and found.seeds == [0, 1, 2, 3, 4]
+    needed = found.networks_needed()
+    if name == "random":
+        assert needed == []
+    else:
+        (network,) = needed
+        assert (network.epochs, network.lr, network.momentum, network.batch_size) == (
+            20, 0.01, 0.9, 128,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dataset", "images"), [("digits", 1437), ("mnist", 60000), ("cifar10", 50000),
+                            ("cifar100", 50000)],
+)  # fmt: skip
+def test_full_rows(dataset: str, images: int) -> None:
+    found = shipped(f"{dataset}_full")
+    ((_, plan),) = found.plans()
+    assert (plan.epochs, plan.lr, plan.step_size, plan.schedule) == (200, 0.01, 100, "step")
+    assert (plan.batch_size, plan.momentum, plan.weight_decay) == (512, 0.9, 5e-4)
+    assert plan.augmentation is None and plan.epochs_run == 200
+    assert found.ipc == -(-images // found.facts.num_classes)
+    assert found.size().images == found.ipc * found.facts.num_classes * 4 * int(
+        np.prod(found.facts.shape)
+    )
+
+
+def test_small_rows() -> None:
+    for name in ("mnist_dc_ipc1_small", "mnist_random_ipc1_small"):
+        found = shipped(name)
+        assert found.net.label == "ConvNetD2-W32" and not found.published
+        assert found.plans()[0][1].repeats == 5
+
+
+# --- digits: F at equal bytes -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["dc", "random"])
+@pytest.mark.parametrize(
+    ("ipc", "reference", "dtype", "feature_bytes"),
+    [(1, 2, "float16", 2560), (3, 5, "float32", 5120), (8, 10, "float32", 5120)],
+)
+def test_digits_pairs_take_equal_bytes(
+    method: str, ipc: int, reference: int, dtype: str, feature_bytes: int
+) -> None:
+    found, plain = shipped(f"digits_{method}_f_ipc{ipc}"), shipped(f"digits_{method}_ipc{reference}")
+    features = found.features
+    assert features is not None
+    assert (features.dtype, features.item, features.granularity) == (dtype, "full", "per_class")
+    assert (features.lambda_reg, features.init.epochs, features.init.lr) == (10.0, 60, 0.01)
+    assert (features.init.momentum, features.init.batch_size) == (0.9, 128)
+    assert (features.budget.ipc_ref, features.budget.enforce) == (reference, "error")
+    assert found.feature_source == ("matching" if method == "dc" else "init")
+    assert found.init_name == ("real" if method == "dc" else None)
+    size = found.size()
+    assert (size.images, size.features) == (2560 * ipc, feature_bytes)
+    assert size.images + size.features == 2560 * reference
+    assert size.images + size.features == plain.size().images
+    assert size.total <= plain.size().total
+    assert plain.evaluation == found.evaluation and plain.seeds == found.seeds
+
+
+def test_digits_rows() -> None:
+    for name, ipcs in {"random": (1, 2, 5, 10), "herding": (1, 2, 5, 10),
+                       "kmeans": (1, 2, 5, 10), "dc": (1, 2, 5, 10), "average": (1,)}.items():
+        for ipc in ipcs:
+            found = shipped(f"digits_{name}_ipc{ipc}")
+            ((net, plan),) = found.plans()
+            assert net.label == "ConvNetD2-W32"
+            assert (plan.protocol, plan.epochs, plan.repeats) == ("dc", 300, 10)
+            assert plan.augmentation is None and found.evaluation.test_every == 50
+    for ipc, loops in {1: (1, 1), 2: (3, 10), 3: (3, 10), 5: (5, 10), 8: (5, 10)}.items():
+        method = shipped("digits_dc_ipc5").method.resolved(ipc)
+        assert isinstance(method, DC)
+        assert (method.outer_loop, method.inner_loop) == loops
+        assert (method.iterations, method.lr_img) == (200, 1.0)
+
+
+def test_f_is_the_same_on_dc_and_on_random_images() -> None:
+    for ipc in (1, 3, 8):
+        dc, random = shipped(f"digits_dc_f_ipc{ipc}"), shipped(f"digits_random_f_ipc{ipc}")
+        assert dc.features == random.features
+
+
+# --- the laws of the keys ---------------------------------------------------------------------
+
+BASE: dict[str, Any] = {
+    "name": "base",
+    "dataset": {"name": "digits"},
+    "ipc": 2,
+    "method": {"name": "dc"},
+    "init": {"from": "real"},
+    "features": {"n_feat": 2},
+}
+
+
+def changed(path: str, value: object, base: dict[str, Any] = BASE) -> Recipe:
+    data = json.loads(json.dumps(base))
+    *parents, last = path.split(".")
+    place = data
+    for part in parents:
+        place = place.setdefault(part, {})
+    place[last] = value
+    return Recipe.parse(data)
+
+
+METHOD_KNOBS: dict[str, Any] = {
+    "iterations": 7, "loops": {1: [9, 9]}, "outer_loop": 3, "inner_loop": 4, "distance": "mse",
+    "lr_img": 0.2, "momentum_img": 0.1, "lr_net": 0.1, "inner_momentum": 0.1,
+    "inner_weight_decay": 0.1, "batch_real": 8, "batch_train": 8, "precision": "float32",
+}  # fmt: skip
+FEATURE_KNOBS: dict[str, Any] = {
+    "layer": 1, "item": "full", "pool": "max", "granularity": "per_class", "n_feat": 3,
+    "use": "random", "metric": "cosine", "normalize": True, "lambda_reg": 0.1, "lambda_task": 0.1,
+    "source": "init", "update_images": False, "init": {"source": "noise"}, "optimizer": "adam",
+    "lr": 0.2, "momentum": 0.1, "weight_decay": 0.1, "match_params": "all",
+    "contrast": {"weight": 1.0}, "dtype": "float16",
+}  # fmt: skip
+FEATURE_INIT_KNOBS: dict[str, Any] = {
+    "source": "noise", "network": "ConvNetD1", "epochs": 2, "lr": 0.1, "momentum": 0.1,
+    "weight_decay": 0.1, "batch_size": 8, "augment": "crop",
+}  # fmt: skip
+CONTRAST_KNOBS: dict[str, Any] = {
+    "weight": 0.1, "temperature": 0.1, "variant": "channels_as_views", "mode": "one",
+}  # fmt: skip
+DATASET_KNOBS: dict[str, Any] = {
+    "name": "mnist", "zca": True, "image_size": 16, "validation": 0.1, "constants": "mtt",
+}  # fmt: skip
+NETWORK_KNOBS: dict[str, Any] = {
+    "depth": 1, "width": 8, "act": "swish", "norm": "batch", "pool": "max",
+}  # fmt: skip
+
+SET_KNOBS = {
+    **{f"method.{field}": value for field, value in METHOD_KNOBS.items()},
+    **{f"features.{field}": value for field, value in FEATURE_KNOBS.items()},
+    **{f"features.init.{field}": value for field, value in FEATURE_INIT_KNOBS.items()},
+    **{f"features.contrast.{field}": value for field, value in CONTRAST_KNOBS.items()},
+    **{f"dataset.{field}": value for field, value in DATASET_KNOBS.items()},
+    "ipc": 3,
+    "init": {"from": "noise"},
+    "network": "ConvNetD2",
+    "features": None,
+}
+
+
+@pytest.mark.parametrize("field", SET_KNOBS)
+def test_what_changes_the_set_changes_its_key(field: str) -> None:
+    assert changed(field, SET_KNOBS[field]).key != Recipe.parse(BASE).key
+
+
+def test_every_knob_is_in_the_tables() -> None:
+    assert set(DC.model_fields) == {*METHOD_KNOBS, "name"}
+    # update has one value in this version, align likewise; the budget only warns
+    assert set(FeatureSpec.model_fields) == {*FEATURE_KNOBS, "update", "align", "budget"}
+    assert set(FeatureInit.model_fields) == {*FEATURE_INIT_KNOBS, "path"}
+    assert set(ContrastSpec.model_fields) == set(CONTRAST_KNOBS)
+    generic = {"path", "like", "label", "antialias"}
+    assert set(DatasetSpec.model_fields) == {*DATASET_KNOBS, *generic}
+    assert set(ConvNet.model_fields) == {*NETWORK_KNOBS, "name"}
+    assert set(EvaluationSpec.model_fields) == {
+        *SCORE_KNOBS, "protocol", "step_size", "selection", *ROWS_ONLY, "snapshots", "features",
+    }  # fmt: skip
+
+
+def test_different_changes_give_different_keys() -> None:
+    again = {"features.init.source"}  # features.init says the same
+    fields = [field for field in SET_KNOBS if field not in again]
+    assert len({changed(field, SET_KNOBS[field]).key for field in fields}) == len(fields)
+
+
+@pytest.mark.parametrize("field", NETWORK_KNOBS)
+def test_options_of_the_network_change_the_key(field: str) -> None:
+    base = {**BASE, "network": {"name": "ConvNet", "depth": 2}}
+    del base["features"]
+    assert changed(f"network.{field}", NETWORK_KNOBS[field], base).key != Recipe.parse(base).key
+
+
+@pytest.mark.parametrize("name", [n for n in methods.names() if n != "full"])
+def test_the_method_changes_the_key(name: str) -> None:
+    base = {"name": "base", "dataset": "digits", "ipc": 1}
+    keys = {method: Recipe.parse({**base, "method": method}).key for method in methods.names()}
+    assert len(set(keys.values())) == len(keys)
+    # and so does each knob of a coreset method
+    for field, value in {"space": "pixels", "epochs": 3, "lr": 0.5, "momentum": 0.5,
+                         "batch_size": 8}.items():  # fmt: skip
+        if field in methods.method_class(name).model_fields and name != "dc":
+            knob = Recipe.parse({**base, "method": {"name": name, field: value}})
+            assert knob.key != keys[name]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "other"),
+        ("seeds", [3, 4]),
+        ("published", [{"accuracy": 1.0, "std": 2.0, "source": "s"}]),
+        ("provenance", {"ipc": "ours"}),
+        ("evaluation", {"protocol": "dsa", "repeats": 2, "epochs": 3}),
+        ("evaluation", {"networks": ["ConvNetD1"], "tta": "hflip", "ensemble": True}),
+        ("evaluation", {"features": {"use": "with", "lambda": 3.0, "on_mismatch": "error"}}),
+        ("features.budget", {"ipc_ref": 9}),
+    ],
+)
+def test_what_does_not_change_the_set_leaves_its_key(field: str, value: object) -> None:
+    assert changed(field, value).key == Recipe.parse(BASE).key
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("dataset", "digits"),
+        ("dataset", {"name": "digits", "constants": "dc", "zca": False}),
+        ("network", "ConvNetD2W32"),
+        ("network", {"name": "ConvNetW32", "depth": 2, "norm": "instance"}),
+        ("method", "dc"),
+        ("method.lr_img", 0.1),
+        ("method.iterations", 1000),
+        ("method.outer_loop", 1),
+        ("method.inner_loop", 1),
+        ("method.loops", {1: [1, 1]}),
+        ("method.loops", {"2": [1, 1], "10": [8, 8]}),
+        ("method.momentum_img", 0.5),
+        ("method.inner_momentum", 0),
+        ("features.layer", "last"),
+        ("features.layer", 2),
+        ("features.source", "matching"),
+        ("features.update", "alternate"),
+        ("features.init", {"epochs": 1, "source": "network"}),
+        ("features.init.network", "ConvNetD2W32"),
+        ("features.lambda_task", 0),
+        ("features.contrast", {}),
+        ("evaluation", {}),
+    ],
+)
+def test_a_default_written_out_is_a_default_left_out(field: str, value: object) -> None:
+    assert changed(field, value).key == Recipe.parse(BASE).key
+
+
+@pytest.mark.parametrize("name", ["cifar10_dc_ipc10", "digits_dc_f_ipc3", "cifar10_kmeans_ipc10"])
+def test_resolved_recipe_has_the_key_of_the_short_one(name: str) -> None:
+    found = shipped(name)
+    data = load_yaml(found.to_yaml())
+    assert "zca" in data["dataset"]  # defaults are written out
+    assert Recipe.parse(data).key == found.key
+
+
+SCORE_KNOBS: dict[str, Any] = {
+    "epochs": 7, "lr": 0.5, "momentum": 0.1, "weight_decay": 0.1, "batch_size": 8,
+    "schedule": "cosine", "augmentation": "dsa", "label_smoothing": 0.1, "tta": "hflip",
+    "precision": "float32", "deterministic": True,
+}  # fmt: skip
+ROWS_ONLY: dict[str, Any] = {
+    "repeats": 3, "networks": ["ConvNetD2W32"], "ensemble": True, "test_every": 5,
+}  # fmt: skip
+
+
+def score_key(found: Recipe, weight: float | None = None) -> str:
+    return found.plans()[0][1].key(weight)
+
+
+def test_what_changes_a_score_changes_the_evaluation_key() -> None:
+    plain = score_key(Recipe.parse(BASE))
+    keys = {f: score_key(changed(f"evaluation.{f}", v)) for f, v in SCORE_KNOBS.items()}
+    keys["protocol"] = score_key(changed("evaluation.protocol", "dsa"))
+    keys["step 2"] = score_key(changed("evaluation", {"schedule": "step", "step_size": 2}))
+    keys["step 3"] = score_key(changed("evaluation", {"schedule": "step", "step_size": 3}))
+    for rule in ("best_on_test", "best_on_real_train"):
+        chosen = {"selection": rule, "snapshots": [1]}
+        keys[rule] = score_key(changed("evaluation", chosen))
+    keys["dc"] = score_key(changed("evaluation.augmentation", "dc"))
+    keys["strategy"] = score_key(
+        changed("evaluation.augmentation", {"name": "dsa", "strategy": "crop"})
+    )
+    keys["with F"] = score_key(Recipe.parse(BASE), 0.0)
+    keys["with more F"] = score_key(Recipe.parse(BASE), 0.1)
+    assert len({*keys.values(), plain}) == len(keys) + 1
+
+
+@pytest.mark.parametrize("field", ROWS_ONLY)
+def test_what_only_adds_rows_leaves_the_evaluation_key(field: str) -> None:
+    other = changed(f"evaluation.{field}", ROWS_ONLY[field])
+    assert score_key(other) == score_key(Recipe.parse(BASE))
+
+
+def test_a_protocol_and_its_values_written_out_score_alike() -> None:
+    written = {"protocol": "dc", "epochs": 300, "lr": 0.01, "momentum": 0.9, "tta": "none",
+               "weight_decay": 5e-4, "batch_size": 256, "augmentation": "none"}  # fmt: skip
+    assert score_key(changed("evaluation", written)) == score_key(Recipe.parse(BASE))
+    mnist = {**BASE, "dataset": "mnist"}
+    named = changed(
+        "evaluation", {"augmentation": {"name": "dc", "strategy": "crop_scale_rotate"}}, mnist
+    )
+    assert score_key(named) == score_key(Recipe.parse(mnist))
+    spelt = DSAAugmentation().model_dump()
+    one = changed("evaluation.augmentation", spelt)
+    assert score_key(one) == score_key(changed("evaluation.augmentation", "dsa"))
+
+
+def test_own_files_enter_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = np.random.default_rng(0)
+    x, y = drawn.integers(0, 256, (20, 8, 8, 1), dtype=np.uint8), np.arange(20) % 10
+
+    def written(place: Path, images: Any) -> Path:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(place, x_train=images, y_train=y, x_test=images, y_test=y)
+        return place
+
+    def key(path: str, **more: object) -> str:
+        block = {"name": "npz", "path": path, **more}
+        return Recipe.parse(
+            {"name": "own", "dataset": block, "ipc": 1, "method": "random"}
+        ).key  # fmt: skip
+
+    first = written(tmp_path / "a" / "x.npz", x)
+    moved = tmp_path / "b" / "other.npz"
+    moved.parent.mkdir()
+    moved.write_bytes(first.read_bytes())
+    changed_file = written(tmp_path / "c" / "x.npz", 255 - x)
+    monkeypatch.setenv("DDBENCH_DATA", str(tmp_path / "a"))
+    assert key(str(first)) == key(str(moved)) == key("x.npz") == key("x.npz", label="mine")
+    assert key(str(first)) != key(str(changed_file))
+    assert key("x.npz", zca=True) != key("x.npz") != key("x.npz", like="mnist", image_size=28)
+
+
+# --- extends and --set ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    def to_file(name: str, text: str) -> Path:
+        path = tmp_path / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return to_file
+
+
+def test_extends_merges_deeply(write: Callable[[str, str], Path]) -> None:
+    write("root", "dataset: digits\nseeds: [1, 2, 3]\nmethod: {name: dc, lr_img: 3, lr_net: 4}\n"
+          "evaluation: {networks: [ConvNetD1, ConvNetD2], epochs: 5}\nprovenance: {ipc: a}\n")
+    write("middle", "extends: root.yaml\nmethod: {lr_img: 5}\nseeds: [9]\nipc: 3\n")
+    path = write("leaf", "extends: middle.yaml\nname: leaf\nmethod: {batch_real: 7}\n"
+                 "evaluation: {networks: [ConvNetD2]}\nprovenance: {seeds: b}\n")  # fmt: skip
+    found = recipe.read(path)
+    method = found.method
+    assert isinstance(method, DC)
+    assert (method.lr_img, method.lr_net, method.batch_real) == (5, 4, 7)
+    assert found.seeds == [9] and found.ipc == 3
+    assert [net.name for net in found.evaluated_networks] == ["ConvNetD2"]
+    assert found.evaluation.epochs == 5 and found.provenance == {"ipc": "a", "seeds": "b"}
+
+
+def test_extends_finds_shipped_files_and_prefers_neighbours(
+    write: Callable[[str, str], Path],
+) -> None:
+    path = write("mine", "extends: digits_dc_ipc2.yaml\nname: mine\n")
+    assert recipe.read(path).key == shipped("digits_dc_ipc2").key
+    write("digits_dc_ipc2", "dataset: digits\nipc: 7\nmethod: random\n")
+    assert recipe.read(path).ipc == 7
+
+
+def test_a_name_replaces_a_block_and_null_removes_one(write: Callable[[str, str], Path]) -> None:
+    path = write("mine", "extends: digits_dc_f_ipc3.yaml\nname: mine\nmethod: random\n"
+                 "init: null\nfeatures: null\n")  # fmt: skip
+    found = recipe.read(path)
+    assert found.method.name == "random" and found.features is None
+    assert found.key == Recipe.parse(
+        {"name": "a", "dataset": "digits", "ipc": 3, "method": "random"}
+    ).key  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("override", "field", "value"),
+    [
+        ("method.lr_img=1e-2", "method.lr_img", 0.01),
+        ("method.distance=mse", "method.distance", "mse"),
+        ("method.loops.10=[5, 20]", "method.loops", {10: [5, 20]}),
+        ("ipc=7", "ipc", 7),
+        ("seeds=[4,5]", "seeds", [4, 5]),
+        ("init.from=real", "init.from", "real"),
+        ("evaluation.tta=hflip", "evaluation.tta", "hflip"),
+        ("evaluation.deterministic=true", "evaluation.deterministic", True),
+        ("features.lambda_reg=3", "features.lambda_reg", 3.0),
+        ("features={}", "features.pool", "avg"),
+        ("dataset.validation=0.1", "dataset.validation", 0.1),
+        ("network=ConvNetD2", "network.name", "ConvNetD2"),
+        ("method=random", "method.name", "random"),
+        ("provenance.ipc=a=b", "provenance", {"ipc": "a=b"}),
+    ],
+)
+def test_overrides(
+    write: Callable[[str, str], Path], override: str, field: str, value: object
+) -> None:
+    path = write("mine", "name: mine\ndataset: digits\nipc: 10\nmethod: dc\n")
+    data: Any = recipe.read(path, [override]).to_data()
+    for part in field.split("."):
+        data = data[part]
+    assert data == value and type(data) is type(value)
+
+
+def test_overrides_apply_in_order_and_to_shipped_names() -> None:
+    found = recipe.read("digits_dc_ipc5", ["ipc=3", "method.lr_img=2", "ipc=4"])
+    assert found.ipc == 4 and found.key != shipped("digits_dc_ipc5").key
+    method = recipe.read("digits_dc_ipc5", ["method.loops.5=[2, 3]"]).method
+    assert isinstance(method, DC)
+    assert method.loops == {1: (1, 1), 2: (3, 10), 5: (2, 3), 10: (5, 10)}
+
+
+def test_recipes_are_found_by_name_and_by_path() -> None:
+    path = recipe.shipped_folder() / "digits_dc_ipc5.yaml"
+    assert recipe.locate("digits_dc_ipc5") == recipe.locate(str(path)) == path
+    for wrong in ("digits_dc_ipc55", "digits_dc_ipc55.yaml"):
+        with pytest.raises(BadInput, match=r"did you mean 'digits_dc_ipc5'\?"):
+            recipe.read(wrong)
+
+
+# --- the documentation ------------------------------------------------------------------------
+
+DOCUMENTED: dict[str, type[Spec]] = {
+    "Recipe": Recipe,
+    "`dataset`": DatasetSpec,
+    "`network`": ConvNet,
+    "`init`": InitSpec,
+    "`features`": FeatureSpec,
+    "`features.init`": FeatureInit,
+    "`features.contrast`": ContrastSpec,
+    "`features.budget`": BudgetSpec,
+    "`evaluation`": EvaluationSpec,
+    "`evaluation.features`": EvaluationFeatures,
+    "`published`": Published,
+    **{f"`method: {name}`": methods.method_class(name) for name in methods.names()},
+}
+
+
+def documentation() -> dict[str, str]:
+    text = (ROOT / "docs" / "recipes.md").read_text()
+    return {part.split("\n")[0]: part for part in text.split("\n### ")[1:]}
+
+
+@pytest.mark.parametrize("heading", DOCUMENTED)
+def test_documented_fields_and_defaults(heading: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (.+?) \|$", documentation()[heading], re.MULTILINE)
+    expected = []
+    for name, field in DOCUMENTED[heading].model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        if field.is_required():
+            shown: Any = "required"
+        elif isinstance(default, Spec):
+            shown = "-"
+        else:
+            plain = {k: list(v) for k, v in default.items()} if name == "loops" else default
+            shown = plain
+        expected.append((field.alias or name, shown))
+    presets = plugins.names(protocols.__name__) if heading == "`evaluation`" else ()
+    found = [
+        (name, text if text in ("required", "-") else load_yaml(text))
+        for name, text in rows
+        if name not in presets
+    ]
+    assert found == expected
+
+
+def test_documented_protocols() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\d+) \| (\d+)\D.*?\| ([\d.]+) \| (\d+) \| (\w+)",
+        documentation()["`evaluation`"], re.MULTILINE,
+    )  # fmt: skip
+    net = ConvNet(name="ConvNetD3")
+    expected = []
+    for name in plugins.names(protocols.__name__):
+        plan = EvaluationSpec(protocol=name).plan(datasets.facts("cifar10"), net)
+        shown = (plan.repeats, plan.epochs, plan.lr, plan.batch_size, plan.schedule)
+        expected.append((name, *map(str, shown)))
+    assert rows == expected
+
+
+def test_documented_example_is_the_shipped_file() -> None:
+    block = re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / "recipes.md").read_text(), re.DOTALL)
+    assert block is not None
+    text = (recipe.shipped_folder() / "cifar10_dc_ipc10.yaml").read_text()
+    assert yaml.safe_load(block[1]) == yaml.safe_load(text)
