@@ -60,10 +60,16 @@ class CutOff(Exception):
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like ``name``, or None. Short slips such as ``dn`` for ``dm`` count."""
-    names = sorted(set(known))
-    lowered = {candidate.lower(): candidate for candidate in reversed(names)}
-    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
-    return lowered[found[0]] if found else None
+
+    def likeness(candidate: str) -> tuple[float, int, int]:
+        pair = candidate.lower(), name.lower()
+        ratio = difflib.SequenceMatcher(None, *pair).ratio()
+        # of equally alike ones the one as long, then the nearer in the alphabet (dn: dm, not dc)
+        apart = sum(abs(ord(a) - ord(b)) for a, b in zip(*pair, strict=False))
+        return ratio, -abs(len(candidate) - len(name)), -apart
+
+    best = max(sorted(set(known)), key=likeness, default=None)
+    return best if best is not None and likeness(best)[0] >= 0.5 else None
 
 
 def unknown(kind: str, name: object, known: Sequence[str], field: str | None = None) -> BadInput:

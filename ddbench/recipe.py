@@ -1,8 +1,8 @@
 """The recipe: one validated YAML file that names everything a run needs.
 
-``key`` identifies the synthetic set, ``Plan.key`` a score of it. Neither changes with a default that
-is left unwritten: only what differs from the defaults is hashed, so a field added later with the
-old behaviour as its default orphans no result.
+``key`` identifies the synthetic set, ``Plan.key`` a score of it. Neither changes with a default
+that is left unwritten: only what differs from the defaults is hashed, so a field added later with
+the old behaviour as its default orphans no result.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class InitSpec(Spec):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in ("noise", "real"):
-            later = _LATER.get(value.split(":")[0])
+            later = _LATER.get(value.partition(":")[0])
             problem = f"'{value}' ({later}) is not built in this version" if later else (
                 f"found '{value}'"
             )  # fmt: skip
@@ -269,7 +269,7 @@ class Recipe(Spec):
         return needed
 
     def size(self) -> budget.SetSize:
-        """Bytes of the set at its stored precision; for ``full``, of the training set as float32."""
+        """Bytes of the set at its stored precision; for ``full``, of the real images as float32."""
         facts, features = self.facts, self.features
         if not self.method.has_set:
             count = -(-(facts.train_size or 0) // facts.num_classes)

@@ -84,7 +84,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]
             raise BadInput(
                 f"line {event.start_mark.line + 1}: aliases are not read; "
                 f"write the value of *{event.anchor} out"
@@ -211,7 +211,8 @@ def _explain(model: type[BaseModel], error: ValidationError) -> BadInput:
     kind, found, context = first["type"], first.get("input"), first.get("ctx", {})
     if kind == "extra_forbidden":
         owner = _model_at(model, location[:-1])
-        names = list(owner.model_fields) if owner else []
+        fields = owner.model_fields if owner else {}
+        names = [field.alias or name for name, field in fields.items()]
         guess = nearest(str(location[-1]), names)
         hint = f"; did you mean '{guess}'?" if guess else ""
         return BadInput(f"unknown field{hint}", field=field, allowed=names or None)

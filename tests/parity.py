@@ -6,7 +6,7 @@ are mapped by order and shape. Sizes are read from the arrays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -208,12 +208,24 @@ def task_of(data: RealData, network: Network, ipc: int, microbatch: int) -> Task
 class NoHostTraffic(TorchDispatchMode):
     """Fails on every operation for which the host would wait for a device."""
 
+    methods = ("tolist", "numpy", "cpu")  # on the CPU these run no operation that could be seen
     waiting = ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "masked_select",
                "unique", "_unique2")  # fmt: skip
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
+
+    def __enter__(self) -> NoHostTraffic:
+        for name in self.methods:
+            setattr(Tensor, name, _refused(name))
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *caught: Any) -> None:
+        super().__exit__(*caught)  # type: ignore[no-untyped-call]
+        for name in self.methods:
+            delattr(Tensor, name)  # the inherited one shows again
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -225,3 +237,10 @@ class NoHostTraffic(TorchDispatchMode):
             assert not masks, f"aten::{name} with a mask waits for the device"
         self.count += 1
         return func(*args, **(kwargs or {}))
+
+
+def _refused(name: str) -> Callable[..., None]:
+    def method(*_: object) -> None:
+        raise AssertionError(f"Tensor.{name} waits for the device")
+
+    return method

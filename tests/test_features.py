@@ -38,6 +38,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from ddbench import data as real
 from ddbench import networks, runner, store
 from ddbench.arms import Arm, StoredFeatures, arms_of
+from ddbench.augment.dsa import DSA
 from ddbench.data import RealData
 from ddbench.datasets import DatasetSpec
 from ddbench.distilled import DistilledSet, Space
@@ -82,7 +83,7 @@ def by_image(F: Array, dtype: torch.dtype) -> Tensor:
 def closed_form(shape: tuple[int, ...], index: int) -> Array:
     fan_in = math.prod(shape[1:])
     j = np.arange(math.prod(shape)).reshape(shape)
-    return 0.1 * np.sin(0.37 * index + 0.11 * j) / math.sqrt(fan_in)
+    return np.asarray(0.1 * np.sin(0.37 * index + 0.11 * j) / math.sqrt(fan_in))
 
 
 @pytest.mark.golden
@@ -522,8 +523,8 @@ def test_golden_budgets(golden: Callable[[str], Golden]) -> None:
         )  # fmt: skip
         limit = set_size(classes, reference, (x,), image_bytes=x_bytes)
         equivalents = used.total / (x * x_bytes) / classes
-        found = [used.total, limit.total, float(used.total <= limit.total), equivalents]
-        assert found == pytest.approx(wanted, rel=1e-12), (classes, ipc, x, F)
+        bytes_out = [used.total, limit.total, float(used.total <= limit.total), equivalents]
+        assert bytes_out == pytest.approx(wanted, rel=1e-12), (classes, ipc, x, F)
 
 
 def test_acceptance_6_budget_neutral_images_per_class() -> None:
@@ -582,6 +583,8 @@ def same_scores(ours: list[EvaluationRecord], theirs: list[EvaluationRecord]) ->
         a.accuracy == b.accuracy
         and a.train_accuracy == b.train_accuracy
         and np.array_equal(a.per_class, b.per_class)
+        and a.correct is not None
+        and b.correct is not None
         and np.array_equal(a.correct, b.correct)
         for a, b in pairs
     )
@@ -594,7 +597,7 @@ def trained_logits(data_set: DistilledSet, term: FeatureTerm | None) -> Tensor:
     draws = Draws(streams.generators("order", members), streams.generators("extra", members))
     train(
         stack, examples_of(data_set, term), SyntheticLoss(term=term), OptimizerSpec(0.05, 0.9),
-        draws.orders(5, len(data_set)), batch_size=8, draws=draws,
+        draws.orders(5, len(data_set)), batch_size=8, draws=draws, augmentation=DSA(),
     )  # fmt: skip
     return predict(stack, data_set.x)
 
@@ -603,12 +606,13 @@ def trained_logits(data_set: DistilledSet, term: FeatureTerm | None) -> Tensor:
 def test_acceptance_1_evaluation_at_lambda_zero_is_the_one_without_features(
     digits: RealData, use: str
 ) -> None:
-    spec = FeatureSpec(n_feat=2, use=use)
+    spec = FeatureSpec.parse({"n_feat": 2, "use": use})
     data_set = digits_set(digits, spec, tiny_network())
     plain = trained_logits(data_set.without_features(), None)
     assert torch.equal(trained_logits(data_set, FeatureTerm(spec, 2, 0.0)), plain)
     assert not torch.equal(trained_logits(data_set, FeatureTerm(spec, 2, 1.0)), plain)
-    arms = [Arm(tiny_network(), short_plan(), spec, 0.0), Arm(tiny_network(), short_plan())]
+    plan = short_plan(augmentation=DSA())
+    arms = [Arm(tiny_network(), plan, spec, 0.0), Arm(tiny_network(), plan)]
     assert same_scores(*(scores(data_set, arm, digits) for arm in arms))
 
 
@@ -872,8 +876,8 @@ def looped_metric(name: str, a: Array, b: Array) -> float:
         return float(((a - b) ** 2).sum()) / a.size
     flat = a.reshape(len(a), -1), b.reshape(len(b), -1)
     if name == "cosine":
-        norms = [float((p @ q) / math.sqrt((p @ p) * (q @ q))) for p, q in zip(*flat, strict=True)]
-        return 1 - sum(norms) / len(norms)
+        cosines = [float(p @ q) / math.sqrt(p @ p * (q @ q)) for p, q in zip(*flat, strict=True)]
+        return 1 - sum(cosines) / len(cosines)
     return looped_mmd(*flat, (10.0, 15.0, 20.0, 50.0) if name == "mmd_rbf" else (1.0,))
 
 
@@ -902,8 +906,7 @@ def test_padding_of_weight_zero_changes_no_metric(metric: str) -> None:
 def looped_item(maps: Array, item: str, how: str, normalise: bool) -> Array:
     """T of maps [B, c, h, w] from the definitions."""
     if item == "channel":
-        reduce = {"avg": np.mean, "max": np.max, "sum": np.sum}[how]
-        maps = np.asarray(reduce(maps, axis=(2, 3), keepdims=True))
+        maps = getattr(maps, {"avg": "mean"}.get(how, how))(axis=(2, 3), keepdims=True)
     elif item == "spatial":
         maps = maps.mean(1, keepdims=True)
     return maps / np.sqrt((maps**2).sum(1, keepdims=True)) if normalise else maps

@@ -320,7 +320,10 @@ def test_small_rows() -> None:
 def test_digits_pairs_take_equal_bytes(
     method: str, ipc: int, reference: int, dtype: str, feature_bytes: int
 ) -> None:
-    found, plain = shipped(f"digits_{method}_f_ipc{ipc}"), shipped(f"digits_{method}_ipc{reference}")
+    found, plain = (
+        shipped(f"digits_{method}_f_ipc{ipc}"),
+        shipped(f"digits_{method}_ipc{reference}"),
+    )
     features = found.features
     assert features is not None
     assert (features.dtype, features.item, features.granularity) == (dtype, "full", "per_class")
@@ -338,8 +341,13 @@ def test_digits_pairs_take_equal_bytes(
 
 
 def test_digits_rows() -> None:
-    for name, ipcs in {"random": (1, 2, 5, 10), "herding": (1, 2, 5, 10),
-                       "kmeans": (1, 2, 5, 10), "dc": (1, 2, 5, 10), "average": (1,)}.items():
+    for name, ipcs in {
+        "random": (1, 2, 5, 10),
+        "herding": (1, 2, 5, 10),
+        "kmeans": (1, 2, 5, 10),
+        "dc": (1, 2, 5, 10),
+        "average": (1,),
+    }.items():
         for ipc in ipcs:
             found = shipped(f"digits_{name}_ipc{ipc}")
             ((net, plan),) = found.plans()
@@ -614,8 +622,11 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
 
 
 def test_extends_merges_deeply(write: Callable[[str, str], Path]) -> None:
-    write("root", "dataset: digits\nseeds: [1, 2, 3]\nmethod: {name: dc, lr_img: 3, lr_net: 4}\n"
-          "evaluation: {networks: [ConvNetD1, ConvNetD2], epochs: 5}\nprovenance: {ipc: a}\n")
+    write(
+        "root",
+        "dataset: digits\nseeds: [1, 2, 3]\nmethod: {name: dc, lr_img: 3, lr_net: 4}\n"
+        "evaluation: {networks: [ConvNetD1, ConvNetD2], epochs: 5}\nprovenance: {ipc: a}\n",
+    )
     write("middle", "extends: root.yaml\nmethod: {lr_img: 5}\nseeds: [9]\nipc: 3\n")
     path = write("leaf", "extends: middle.yaml\nname: leaf\nmethod: {batch_real: 7}\n"
                  "evaluation: {networks: [ConvNetD2]}\nprovenance: {seeds: b}\n")  # fmt: skip

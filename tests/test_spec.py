@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from ddbench.errors import BadInput, nearest, unknown
 from ddbench.spec import Spec, dump_yaml, fingerprint, load_yaml, read_yaml
@@ -147,7 +148,7 @@ class Outer(Spec):
     size: int
     rate: float = 0.5
     pair: tuple[int, float] = (1, 2.0)
-    table: dict[int, tuple[int, int]] = {}
+    table: dict[int, tuple[int, int]] = Field(default_factory=dict)
     inner: Inner = Inner()
 
 

@@ -306,7 +306,7 @@ def test_members_of_a_stack_see_different_orders_of_the_same_images() -> None:
 
 @given(seed=st.integers(0, 2**31), use=st.sampled_from(["mean", "random"]))
 def test_the_feature_target_of_an_image_goes_with_it_under_every_order(seed: int, use: str) -> None:
-    spec = FeatureSpec(item="full", n_feat=3, use=use)
+    spec = FeatureSpec.parse({"item": "full", "n_feat": 3, "use": use})
     term = FeatureTerm(spec, 2, 0.5)
     data = random_set(spec)
     examples = examples_of(data, term)
@@ -342,6 +342,16 @@ def test_a_training_step_never_waits_for_the_device(
         random_training(MEMBERS, small(norm=norm), FeatureSpec(n_feat=2, use="random"),
                         augmentation)  # fmt: skip
     assert mode.count > 500
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [lambda x: x.sum().item(), lambda x: bool((x > 0).all()), lambda x: x[x > 0],
+     lambda x: x.nonzero(), lambda x: x[0].tolist(), lambda x: torch.equal(x, x)],
+)  # fmt: skip
+def test_the_check_for_waiting_notices_it(waiting: Callable[[Tensor], object]) -> None:
+    with pytest.raises(AssertionError, match="waits"), NoHostTraffic():
+        waiting(torch.ones(3))
 
 
 def test_the_returned_loss_is_the_mean_over_images_before_each_update() -> None:

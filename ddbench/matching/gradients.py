@@ -183,7 +183,9 @@ class GradientMatching:
         At momentum 0.1 they stay 90 % what they were (VICO-UoE/DatasetCondensation
         ``main.py:160-176``).
         """
-        index, _ = self._task.real_batches(16, "batch norm", iteration, step)
-        rows = index.transpose(0, 1).flatten()
+        index, valid = self._task.real_batches(16, "batch norm", iteration, step)
+        # A class with fewer images repeats its own; the valid rows come first.
+        turn = torch.arange(len(index), device=index.device)[:, None] % valid.sum(0).clamp_min(1)
+        rows = index.gather(0, turn).transpose(0, 1).flatten()
         with torch.no_grad():
             network(self._task.data.x_train[rows][:, None], train=True)

@@ -1,0 +1,76 @@
+"""Row ``eval``: training and testing the networks of one evaluation."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from types import ModuleType
+
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks import oracle
+from benchmarks.measure import Row, compare
+from benchmarks.workloads import Workload, forward_backward_macs
+from ddbench.arms import Arm
+from ddbench.distilled import DistilledSet
+from ddbench.engine import choose, configure
+from ddbench.evaluation import Target, score
+from ddbench.protocols import Plan
+from ddbench.randomness import Streams
+
+
+def measure(
+    work: Workload,
+    reference: ModuleType | None,
+    macs_per_second: float,
+    *,
+    networks: int,
+    epochs: int,
+    ipc: int = 10,
+    runs: int = 5,
+) -> list[Row]:
+    """``networks`` networks on ``ipc`` images per class for ``epochs`` + 1 epochs, then the test."""
+    data, device = work.data, work.data.x_train.device
+    generator = torch.Generator(device).manual_seed(1)
+    count = ipc * data.num_classes
+    x = torch.randn(count, *data.shape, generator=generator, device=device)
+    y = torch.arange(data.num_classes, device=device).repeat_interleave(ipc)
+    data_set = DistilledSet(x, y, data.space)
+    plan = Plan(protocol="dc", repeats=networks, epochs=epochs, lr=0.01)
+    engine = choose(device, work.network, data.shape, count)
+    configure(engine)
+    target = Target(data.x_test, data.y_test)
+
+    def ours() -> object:
+        return list(score(data_set, Arm(work.network, plan), data, target, range(networks),
+                          Streams(0, device), engine, iteration=0))  # fmt: skip
+
+    def one_at_a_time() -> object:
+        return [
+            oracle.evaluate(oracle.fresh(work.network, data.shape, data.num_classes, device),
+                            x, y, data.x_test, data.y_test, epochs)
+            for _ in range(networks)
+        ]  # fmt: skip
+
+    variants = {"ddbench": ours, "one at a time": one_at_a_time}
+    if reference is not None:
+        variants["reference"] = lambda: _reference(reference, work, x, y, networks, epochs)
+    images = networks * ((epochs + 1) * count + len(data.x_test) / 3)
+    return compare(
+        "eval", f"{work.name}, {networks} networks, IPC {ipc}, {epochs + 1} epochs + test",
+        variants, runs=runs, floor=images * forward_backward_macs(work) / macs_per_second,
+    )  # fmt: skip
+
+
+def _reference(
+    utils: ModuleType, work: Workload, x: torch.Tensor, y: torch.Tensor, networks: int, epochs: int
+) -> None:
+    """The reference's own ``evaluate_synset`` on the same modules."""
+    args = Namespace(
+        device=str(x.device), lr_net=0.01, epoch_eval_train=epochs, batch_train=256, dsa=False,
+        dc_aug_param={"strategy": "none", "crop": 4, "scale": 0.2, "rotate": 45, "noise": 0.001},
+    )  # fmt: skip
+    tests = DataLoader(TensorDataset(work.data.x_test, work.data.y_test), batch_size=256)
+    for number in range(networks):
+        net = oracle.fresh(work.network, work.data.shape, work.data.num_classes, x.device)
+        utils.evaluate_synset(number, net, x, y, tests, args)
