@@ -107,7 +107,7 @@ def _plain(
     distance: oracle.Distance = oracle.row_distance
     if utils is not None:
 
-        def distance(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> Tensor:  # noqa: E306
+        def distance(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> Tensor:
             loss: Tensor = utils.match_loss(synthetic, real, args)
             return loss
 

@@ -29,7 +29,7 @@ def measure(
     ipc: int = 10,
     runs: int = 5,
 ) -> list[Row]:
-    """``networks`` networks on ``ipc`` images per class for ``epochs`` + 1 epochs, then the test."""
+    """``networks`` networks on ``ipc`` images per class, ``epochs`` + 1 epochs, then the test."""
     data, device = work.data, work.data.x_train.device
     generator = torch.Generator(device).manual_seed(1)
     count = ipc * data.num_classes

@@ -31,7 +31,8 @@ class Whitening:
 class Space:
     """The value space of x: what was done to pixels in [0, 1] to get it.
 
-    ``unit``: nothing. ``meanstd``: (pixel - mean) / std per channel. ``zca``, ``kip_zca``: whitened.
+    ``unit``: nothing. ``meanstd``: (pixel - mean) / std per channel. ``zca``, ``kip_zca``:
+    whitened.
     """
 
     name: SpaceName

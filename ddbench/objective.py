@@ -26,8 +26,8 @@ class Examples:
 
     Attributes:
         x: float [N, C, H, W]; y: int64 [N] or float [N, classes] of ``kind``.
-        targets: F as it is used, [N, c, h, w] (one target per image) or [N, M, c, h, w] (one of M is
-            drawn per batch), or None.
+        targets: F as it is used, [N, c, h, w] (one target per image) or [N, M, c, h, w] (one of M
+            is drawn per batch), or None.
     """
 
     x: Tensor

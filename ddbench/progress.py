@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ def progress(title: str, total: int, done: int = 0) -> Iterator[Progress]:
 
 def clock(seconds: float) -> str:
     """``1:02:03`` or ``2:03``; ``?`` where it is not known."""
-    if seconds != seconds or seconds == float("inf"):
+    if not math.isfinite(seconds):
         return "?"
     whole = round(seconds)
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60

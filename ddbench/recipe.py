@@ -180,11 +180,19 @@ class Recipe(Spec):
                 f"false keeps x as initialised, which needs init real (found {self.init_name})",
                 field="features.update_images", allowed="true, or init: {from: real}",
             )  # fmt: skip
+        if not features.update_images and self.feature_source == "init":
+            raise BadInput("with source init nothing would be learned: this is method random",
+                           field="features.update_images", allowed="true")  # fmt: skip
         self._check_feature_init(features, facts)
         try:
             item = features.item_shape(self.feature_network, facts.shape)
         except BadInput as error:
             raise error.at(prefix="features") from None
+        if self.feature_source == "matching" and item != features.item_shape(self.net, facts.shape):
+            raise BadInput(
+                f"{self.feature_network.label} gives items {list(item)}, {self.net.label}, which "
+                "trains on them, others", field="features.init.network", allowed="null",
+            )  # fmt: skip
         self._check_budget(features, item, facts.shape)
 
     def _check_feature_init(self, features: FeatureSpec, facts: DatasetFacts) -> None:

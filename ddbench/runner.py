@@ -198,22 +198,25 @@ class _Run:
         recipe = self.recipe
         task = Task(recipe.ipc, self.data, recipe.net, self.streams, self.engine)
         method, features = recipe.method, recipe.features
-        use_reference_precision(getattr(method, "precision", "tf32") == "tf32")
-        x = {
-            "noise": task.noise_images, "real": task.random_real_images,
-            None: lambda: method.images(task),
-        }[recipe.init_name]()  # fmt: skip
-        start = self._set_of(x)
+        use_reference_precision(method.allow_tf32)
+        start = self._set_of(self._initial_images(task))
         term = None
         if features is not None and recipe.feature_source == "matching":
             start = self.with_features(start)
             term = feature_term(features, recipe.net, self.data.shape)
         task.variables = SyntheticVariables(
             start, recipe.ipc,
-            lr=getattr(method, "lr_img", 0.0), momentum=getattr(method, "momentum_img", 0.0),
+            lr=method.pixel_sgd[0], momentum=method.pixel_sgd[1],
             features=features if term else None, term=term,
         )  # fmt: skip
         return task
+
+    def _initial_images(self, task: Task) -> Tensor:
+        if self.recipe.init_name == "noise":
+            return task.noise_images()
+        if self.recipe.init_name == "real":
+            return task.random_real_images()
+        return self.recipe.method.images(task)
 
     def _set_of(self, x: Tensor) -> DistilledSet:
         labels = torch.arange(self.data.num_classes, device=x.device)

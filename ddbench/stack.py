@@ -146,7 +146,7 @@ def create(
 
 
 def from_state(network: Network, shape: Shape, classes: int, state: Mapping[str, Tensor]) -> Stack:
-    """A stack from stored parameters and buffers [K, ...]; raises ``KeyError`` if one is missing."""
+    """A stack from stored numbers [K, ...]; raises ``KeyError`` if one is missing."""
     module = network.build(shape, classes)
     params = {name: state[name] for name, _ in module.named_parameters()}
     buffers = {name: state[name].clone() for name, _ in module.named_buffers()}

@@ -1,8 +1,8 @@
 """``--toy``: any recipe, shrunk until it runs end to end on a CPU in seconds.
 
 Two classes of random pixels in the shape of the recipe's dataset, a narrow network of the same
-depth, a few steps. Everything else (method, F, protocol, store) is the recipe's own. Toy results lie
-in a hidden folder of their own and are in no table.
+depth, a few steps. Everything else (method, F, protocol, store) is the recipe's own. Toy results
+lie in a hidden folder of their own and are in no table.
 """
 
 from __future__ import annotations
@@ -55,19 +55,20 @@ def _toy_dataset(recipe: Recipe, folder: Path) -> dict[str, Any]:
     channels, height, width = recipe.facts.shape
     path = folder / "data" / f"{channels}x{height}x{width}.npz"
     if not path.is_file():
-        drawn = np.random.default_rng(0)
+        drawn, size = np.random.default_rng(0), (height, width, channels)
+
+        def bright(y: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            return y[:, None, None, None].astype(np.uint8)
+
         y_train = np.arange(_CLASSES).repeat(_TRAIN)
         y_test = np.arange(_CLASSES).repeat(_TEST)
-        arrays = {
-            part: (
-                drawn.integers(0, 200, (len(y), height, width, channels))
-                + 55 * y[:, None, None, None]
-            ).astype(np.uint8)
-            for part, y in (("x_train", y_train), ("x_test", y_test))
-        }
+        x_train, x_test = (
+            drawn.integers(0, 200, (len(y), *size), dtype=np.uint8) + np.uint8(55) * bright(y)
+            for y in (y_train, y_test)
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         sibling = path.with_name(f"{path.stem}.{os.getpid()}.npz")
-        np.savez(sibling, **arrays, y_train=y_train, y_test=y_test)
+        np.savez(sibling, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
         sibling.replace(path)
     label = f"{datasets.label(recipe.dataset)}-toy"
     return {

@@ -45,7 +45,7 @@ def cache_file(spec: TrainedOn, data: RealData, streams: Streams) -> Path:
 
 
 def trained(spec: TrainedOn, data: RealData, streams: Streams) -> Stack:
-    """``spec.members`` networks trained on the real training part, from the cache if it has them."""
+    """``spec.members`` networks trained on the real training part, or those in the cache."""
     path = cache_file(spec, data, streams)
     if path.is_file():
         try:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ddbench import runner, store
-from ddbench.engine import Engine
+from ddbench.engine import Engine, resolve_device
 from ddbench.errors import BadInput
 from ddbench.recipe import Recipe
 from ddbench.store import EvaluationRecord, Result
@@ -31,7 +31,7 @@ def verify(recipe: Recipe, seed: int, results: Path, *, device: str = "auto") ->
         raise BadInput("is not finished; run it first without --verify", file=path)
     stored = store.read(path)
     engine = Engine(
-        str(runner.resolve_device(device)),
+        str(resolve_device(device)),
         *(int(stored.attrs[name]) for name in ("threads", "stack", "microbatch")),
     )
     with tempfile.TemporaryDirectory(prefix="ddbench-verify-") as folder:

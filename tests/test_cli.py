@@ -74,7 +74,9 @@ def test_starting_imports_no_torch(words: list[str]) -> None:
         "heavy = {'torch', 'numpy', 'sklearn', 'h5py', 'pandas'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -150,7 +152,10 @@ def test_toy_results_are_in_no_table(tiny: Path, capsys: pytest.CaptureFixture[s
     ],
 )
 def test_bad_input_exits_2_in_one_line(
-    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -190,6 +195,8 @@ def test_doctor_finds_nothing_broken(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_closed_pipe_is_no_error(tiny: Path) -> None:
     command = f"'{sys.executable}' -m ddbench list recipes | head -n 1"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0
     assert done.stderr == ""

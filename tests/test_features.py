@@ -27,6 +27,7 @@ from parity import (
     groups,
     image_shape,
     member,
+    module_of,
     real_data,
     stack_of,
     tensor,
@@ -45,12 +46,14 @@ from ddbench.distilled import DistilledSet, Space
 from ddbench.errors import BadInput
 from ddbench.evaluation import Target, score
 from ddbench.features import EvaluationFeatures, FeatureSpec
-from ddbench.features.budget import neutral_ipc, set_size
+from ddbench.features.budget import label_bits, neutral_ipc, set_size
 from ddbench.features.contrast import contrast_term, supervised_contrast
 from ddbench.features.metrics import METRICS
+from ddbench.features.source import initial_features
 from ddbench.features.spec import ContrastSpec
 from ddbench.features.transform import combine, pool, tile, transform
 from ddbench.matching.gradients import GradientMatching
+from ddbench.methods import TrainedOn
 from ddbench.networks import Network
 from ddbench.objective import Batch, FeatureTerm, SyntheticLoss, examples_of
 from ddbench.protocols import Plan
@@ -59,7 +62,7 @@ from ddbench.recipe import Recipe
 from ddbench.stack import Stack, create
 from ddbench.store import EvaluationRecord
 from ddbench.synthetic import SyntheticVariables, View
-from ddbench.trained import feature_maps
+from ddbench.trained import feature_maps, trained
 from ddbench.training import Draws, OptimizerSpec, predict, train
 
 DTYPES = [torch.float64, torch.float32]
@@ -535,6 +538,43 @@ def test_acceptance_6_budget_neutral_images_per_class() -> None:
     assert neutral_ipc(10, cifar, 2048) == 6
     assert neutral_ipc(50, cifar, 2048) == 30
     assert neutral_ipc(1, cifar, 1) == 0  # at IPC 1 F never fits
+
+
+@pytest.mark.parametrize(
+    ("classes", "bits"), [(2, 1), (3, 2), (4, 2), (10, 4), (16, 4), (17, 5), (100, 7), (1000, 10)]
+)
+def test_a_hard_label_takes_the_bits_that_tell_the_classes_apart(classes: int, bits: int) -> None:
+    assert label_bits(classes) == bits
+    assert set_size(classes, 8, (1,)).labels == classes * bits
+
+
+@pytest.mark.parametrize("how", POOLS)
+def test_initial_features_are_items_of_trained_networks_or_their_class_means(
+    digits: RealData, how: str
+) -> None:
+    network, streams = tiny_network(), Streams(0, CPU)
+    source = TrainedOn(network=network, epochs=1, lr=0.01, members=2)
+    per_image = FeatureSpec.parse({**POOLS[how], "n_feat": 2, "layer": 1})
+    per_class = per_image.model_copy(update={"granularity": "per_class"})
+    x = digits.x_test[:7]
+
+    def initial(spec: FeatureSpec, images: Tensor) -> Tensor:
+        return initial_features(spec, network, source, images, digits, streams, chunk=4)
+
+    found, prototypes = initial(per_image, x), initial(per_class, x)
+    networks_ = trained(source, digits, streams)
+    for k in range(2):
+        module = module_of([p.numpy() for p in member(networks_, k)], network, SHAPE, torch.float32)
+        with torch.no_grad():
+            for images, features in ((x, found), (digits.x_train, None)):
+                maps = module.eval().features(images, 1).double().numpy()
+                options = POOLS[how]
+                items = looped_item(maps, options["item"], options.get("pool", "avg"), False)
+                if features is not None:
+                    np.testing.assert_allclose(features[:, k], items, rtol=1e-5, atol=1e-6)
+        labels = digits.y_train.numpy()
+        means = np.stack([items[labels == label].mean(0) for label in range(10)])
+        np.testing.assert_allclose(prototypes[:, k], means, rtol=1e-4, atol=1e-5)
 
 
 # --- acceptance --------------------------------------------------------------------------------

@@ -92,7 +92,9 @@ def test_imports_run_one_way(name: str) -> None:
         inner = target.removeprefix("ddbench.")
         if target == inner or inner not in known:
             continue
-        same_package = inner.split(".")[0] == name.split(".")[0] and place(inner) == place(name)
+        same_package = inner.split(".")[0] == name.split(".", maxsplit=1)[0] and place(
+            inner
+        ) == place(name)
         assert same_package or place(inner) < place(name), f"{name} must not import {inner}"
 
 
@@ -102,14 +104,16 @@ def test_a_library_is_used_in_one_place(name: str) -> None:
     used = {target.split(".")[0] for target in imports(tree)}
     for library, homes in ONLY_IN.items():
         if library in used:
-            assert name.split(".")[0] in homes, f"{library} belongs to {homes}, not to {name}"
+            assert name.split(".", maxsplit=1)[0] in homes, (
+                f"{library} belongs to {homes}, not to {name}"
+            )
 
 
 @pytest.mark.parametrize("name", modules())
 def test_checking_needs_no_torch(name: str) -> None:
     if not any(name == free or name.startswith(f"{free}.") for free in TORCH_FREE):
         return
-    if name.split(".")[-1].startswith("_") and not name.startswith("cli."):
+    if name.rsplit(".", maxsplit=1)[-1].startswith("_") and not name.startswith("cli."):
         return  # imported where numbers are made
     used = imports(ast.parse(modules()[name].read_text()), top_only=True)
     assert not {target.split(".")[0] for target in used} & {"torch", "numpy", "sklearn", "h5py"}

@@ -55,23 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         build_parser().print_help()
         return EXIT_BAD_INPUT
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    codes = {BadInput: EXIT_BAD_INPUT, RunFailed: EXIT_FAILED, CutOff: EXIT_CUT_OFF}
     try:
         code: int = args.handler(args)
         sys.stdout.flush()
-        return code
-    except BadInput as error:
-        return _told(f"ddbench: {error}", EXIT_BAD_INPUT)
-    except RunFailed as error:
-        return _told(f"ddbench: {error}", EXIT_FAILED)
-    except CutOff as error:
-        return _told(f"ddbench: {error}", EXIT_CUT_OFF)
+    except (BadInput, RunFailed, CutOff) as error:
+        print(f"ddbench: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        code = codes[type(error)]
     except KeyboardInterrupt:
-        return _told("ddbench: interrupted; the same command resumes it", EXIT_INTERRUPTED)
+        print("ddbench: interrupted; the same command resumes it", file=sys.stderr)
+        code = EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has gone: no message can reach it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_DONE
-
-
-def _told(message: str, code: int) -> int:
-    print(" ".join(message.splitlines()), file=sys.stderr)
+        code = EXIT_DONE
     return code

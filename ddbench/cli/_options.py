@@ -68,7 +68,7 @@ def _expanded(name: str) -> list[str]:
 def human(count: float, unit: str = "B") -> str:
     """1234567 as ``1.2 MB``."""
     for prefix in ("", "k", "M", "G", "T"):
-        if abs(count) < 1000 or prefix == "T":  # noqa: PLR2004
+        if abs(count) < 1000 or prefix == "T":
             digits = 0 if prefix == "" else 1
             return f"{count:.{digits}f} {prefix}{unit}"
         count /= 1000

@@ -63,8 +63,8 @@ def report(recipe: Recipe, results: Path) -> dict[str, Any]:
         "name": recipe.name,
         "key": recipe.key,
         "evaluations": [
-            {"network": arm.network.label, "key": arm.key, "used_features": arm.features is not None,
-             "networks": arm.plan.repeats, "epochs": arm.plan.epochs_run}
+            {"network": arm.network.label, "key": arm.key, "networks": arm.plan.repeats,
+             "used_features": arm.features is not None, "epochs": arm.plan.epochs_run}
             for arm in recipe_arms(recipe)
         ],
         "jobs": [

@@ -29,8 +29,8 @@ def initial_features(
     """F, float32 [N, M, c, h, w] per image or [classes, M, c, h, w] per class.
 
     Per image: the items of E_l(x), one trained network per feature set (DRUPI
-    ``DC/DCmain3.0.py:820-844``). Per class: the mean item over the class's real training images, the
-    class's prototype. Items are pooled but not normalised; T does that at every use.
+    ``DC/DCmain3.0.py:820-844``). Per class: the mean item over the class's real training images,
+    the class's prototype. Items are pooled but not normalised; T does that at every use.
     """
     shape = spec.item_shape(network, data.shape)
     per_class = spec.granularity == "per_class"

@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
 
 def pool(maps: Tensor, item: str, how: str = "avg") -> Tensor:
-    """Maps [..., c, h, w] to items: full [..., c, h, w], channel [..., c, 1, 1], spatial [..., 1, h, w].
+    """Maps [..., c, h, w] to items.
 
+    full [..., c, h, w], channel [..., c, 1, 1], spatial [..., 1, h, w].
     Pooling an already pooled item again changes nothing, so F may be stored either way.
     """
     if item == "full":
         return maps
     if item == "spatial":
         return maps.mean(-3, keepdim=True)
-    reduce = {"avg": maps.mean, "max": maps.amax, "sum": maps.sum}[how]
-    return reduce(dim=(-2, -1), keepdim=True)
+    if how == "max":
+        return maps.amax((-2, -1), keepdim=True)
+    return (maps.sum if how == "sum" else maps.mean)((-2, -1), keepdim=True)
 
 
 def transform(maps: Tensor, spec: FeatureSpec) -> Tensor:

@@ -38,10 +38,10 @@ def per_output_distance(real: Gradients, synthetic: Gradients) -> Tensor:
     (VICO-UoE/DatasetCondensation ``utils.py:218-246``).
     """
     total = torch.zeros(len(real[0]), dtype=real[0].dtype, device=real[0].device)
-    for a, b in zip(real, synthetic, strict=True):
-        if a.dim() < 3:
+    for ours, theirs in zip(real, synthetic, strict=True):
+        if ours.dim() < 3:
             continue
-        a, b = a.flatten(2), b.flatten(2)
+        a, b = ours.flatten(2), theirs.flatten(2)
         similarity = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1) + 1e-6)
         total = total + (1 - similarity).sum(-1)
     return total

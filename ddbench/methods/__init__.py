@@ -80,6 +80,16 @@ class Method(Spec):
         """Cost of making a set; see ``Workload``."""
         return Workload(passes=0.0, graph_images=classes * ipc)
 
+    @property
+    def pixel_sgd(self) -> tuple[float, float]:
+        """Learning rate and momentum of SGD on the pixels; zeros where none are learned."""
+        return 0.0, 0.0
+
+    @property
+    def allow_tf32(self) -> bool:
+        """Whether convolutions on a GPU may round to TF32, as the references' did."""
+        return True
+
     def networks_needed(self, network: Network) -> list[TrainedOn]:
         """Networks trained on the real data beforehand (the ``experts`` stage)."""
         return []
@@ -98,7 +108,7 @@ class Method(Spec):
 
 
 class TrainedOn(Spec):
-    """A network trained on the real training part: F's source, or an embedding. Cached by content."""
+    """A network trained on the real training part (F's source, an embedding); cached by content."""
 
     network: Network
     epochs: int

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class DC(Method):
     """Gradient matching; the defaults are VICO-UoE/DatasetCondensation ``main.py:15-34``.
 
-    ``loops`` gives (outer, inner) by IPC (``utils.py:271-293``; an IPC between two entries takes the
-    lower one's); ``outer_loop`` and ``inner_loop`` override it. Where IDC- or README-style code
+    ``loops`` gives (outer, inner) by IPC (``utils.py:271-293``; an IPC between two entries takes
+    the lower one's); ``outer_loop`` and ``inner_loop`` override it. Where IDC- or README-style code
     steps the images inside the class loop, this sums the classes first, as the paper does.
     """
 
@@ -90,6 +90,14 @@ class DC(Method):
             passes=(self.iterations + 1) * per_iteration,
             graph_images=max(3 * ipc * classes, min(self.batch_train, ipc * classes)),
         )
+
+    @property
+    def pixel_sgd(self) -> tuple[float, float]:
+        return self.lr_img, self.momentum_img
+
+    @property
+    def allow_tf32(self) -> bool:
+        return self.precision == "tf32"
 
     def distill(self, task: Task) -> Iterator[Step]:
         from ddbench.matching.gradients import GradientMatching

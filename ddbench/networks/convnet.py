@@ -108,7 +108,7 @@ class ConvNet(Network):
         return self.norm == "batch"
 
     def identity(self) -> dict[str, Any]:
-        return {"family": "convnet", **self.model_dump(exclude={"name"})}
+        return {"family": "convnet", **self.model_dump(exclude={"name"}, exclude_defaults=True)}
 
     def narrow(self) -> ConvNet:
         return ConvNet(
@@ -189,12 +189,9 @@ class ConvNet(Network):
     def _act(self) -> nn.Module:
         from torch import nn
 
-        return {
-            "relu": nn.ReLU,
-            "sigmoid": nn.Sigmoid,
-            "leakyrelu": lambda: nn.LeakyReLU(0.01),
-            "swish": nn.SiLU,
-        }[self.act]()
+        if self.act == "leakyrelu":
+            return nn.LeakyReLU(0.01)
+        return {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "swish": nn.SiLU}[self.act]()
 
     def _pool(self) -> nn.Module | None:
         from torch import nn

@@ -65,6 +65,9 @@ class Plan(Spec):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     tta: Tta = "none"
     selection: Selection = "last"
+    candidates: list[int] = Field(
+        default=[], description="snapshots that the selection may choose beside the final set"
+    )
     precision: Precision = Field("tf32", description="of convolutions on a GPU; sums are float32")
     deterministic: bool = Field(False, description="deterministic GPU kernels")
 
@@ -188,5 +191,7 @@ class EvaluationSpec(Spec):
             if field in EvaluationSpec.model_fields and getattr(self, field) is not None
         }
         merged = {**preset, **own, "protocol": self.protocol}
+        if self.selection != "last":
+            merged["candidates"] = self.snapshots
         merged["augmentation"] = parse_augmentation(merged.get("augmentation"))
         return Plan.parse(merged, field="evaluation")

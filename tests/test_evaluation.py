@@ -1,0 +1,150 @@
+"""Scores: arms with and without F, ensembles, selection of snapshots, stacks, test-time views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ddbench import api, store
+from ddbench.arms import recipe_arms
+from ddbench.errors import BadInput
+from ddbench.recipe import Recipe
+from ddbench.runner import is_done, result_file, run
+
+BASE: dict[str, Any] = {
+    "name": "scored",
+    "dataset": "digits",
+    "network": {"name": "ConvNetD2", "width": 8},
+    "ipc": 2,
+    "init": {"from": "real"},
+    "method": {"name": "dc", "iterations": 4},
+    "evaluation": {"epochs": 5, "repeats": 3},
+}
+
+
+def made(folder: Path, **fields: Any) -> tuple[Recipe, store.Result]:
+    recipe = Recipe.parse(BASE | fields)
+    return recipe, store.read(run(recipe, 0, folder, device="cpu").path)
+
+
+def accuracies(result: store.Result, used: bool = False) -> list[float]:
+    return [
+        r.accuracy for r in result.evaluations if r.used_features is used and r.network_seed >= 0
+    ]
+
+
+def test_predictions_agree_with_the_accuracy(tmp_path: Path) -> None:
+    _, result = made(tmp_path)
+    for record in result.evaluations:
+        assert record.correct is not None and record.correct.shape == (360,)
+        assert record.accuracy == record.correct.mean()
+        assert np.isnan(record.best_accuracy)
+        assert record.epochs == 6
+
+
+def test_best_over_training_is_stored_apart(tmp_path: Path) -> None:
+    _, plain = made(tmp_path / "a")
+    _, tracked = made(tmp_path / "b", evaluation=BASE["evaluation"] | {"test_every": 1})
+    assert accuracies(plain) == accuracies(tracked)
+    assert all(record.best_accuracy >= record.accuracy for record in tracked.evaluations)
+    assert [r.evaluation_key for r in plain.evaluations] == [
+        r.evaluation_key for r in tracked.evaluations
+    ]
+
+
+def test_more_repeats_add_rows_and_keep_the_others(tmp_path: Path) -> None:
+    _, few = made(tmp_path)
+    recipe = Recipe.parse(BASE | {"evaluation": BASE["evaluation"] | {"repeats": 5}})
+    assert not is_done(recipe, 0, tmp_path)
+    many = store.read(run(recipe, 0, tmp_path, device="cpu").path)
+    assert accuracies(many)[:3] == accuracies(few)
+    assert [r.network_seed for r in many.evaluations] == [0, 1, 2, 3, 4]
+
+
+def test_an_ensemble_is_a_row_of_its_own(tmp_path: Path) -> None:
+    _, result = made(tmp_path, evaluation=BASE["evaluation"] | {"ensemble": True})
+    assert sorted(record.network_seed for record in result.evaluations) == [-1, 0, 1, 2]
+
+
+def test_both_arms_share_their_networks(tmp_path: Path) -> None:
+    features = {"item": "full", "lambda_reg": 0.0, "source": "init"}
+    _, result = made(tmp_path, features=features)
+    assert accuracies(result, used=True) == accuracies(result, used=False)
+    keys = {r.used_features: r.evaluation_key for r in result.evaluations}
+    assert keys[True] != keys[False]
+
+
+def test_another_architecture_trains_without_features_and_says_so(tmp_path: Path) -> None:
+    evaluation = BASE["evaluation"] | {"networks": [{"name": "ConvNetD2", "width": 4}]}
+    recipe, result = made(tmp_path, features={"item": "full"}, evaluation=evaluation)
+    assert [arm.features for arm in recipe_arms(recipe)] == [None]
+    assert not any(record.used_features for record in result.evaluations)
+    strict = evaluation | {"features": {"on_mismatch": "error"}}
+    with pytest.raises(BadInput, match="F has items"):
+        recipe_arms(Recipe.parse(BASE | {"features": {"item": "full"}, "evaluation": strict}))
+
+
+@pytest.mark.parametrize("rule", ["best_on_validation", "best_on_real_train", "best_on_test"])
+def test_selection_scores_the_best_snapshot(tmp_path: Path, rule: str) -> None:
+    evaluation = BASE["evaluation"] | {"snapshots": [0, 2], "selection": rule}
+    dataset = {"name": "digits", "validation": 0.2}
+    recipe, result = made(tmp_path, dataset=dataset, evaluation=evaluation)
+    assert sorted(result.snapshots) == [0, 2]
+    (iteration,) = {record.iteration for record in result.evaluations}
+    assert iteration in (0, 2, 5)
+    assert {record.selection for record in result.evaluations} == {rule}
+    if rule == "best_on_test":
+        means = {}
+        for snapshot in (0, 2, None):
+            part = api.load(result_file(recipe, 0, tmp_path), iteration=snapshot)
+            means[5 if snapshot is None else snapshot] = _mean(part.set, recipe)
+        assert iteration == max(sorted(means), key=lambda number: means[number])
+
+
+def _mean(data_set: Any, recipe: Recipe) -> float:
+    from ddbench.data import load
+    from ddbench.engine import choose
+    from ddbench.evaluation import Target, score
+    from ddbench.randomness import Streams
+
+    cpu = torch.device("cpu")
+    data = load(recipe.dataset, cpu)
+    (arm,) = recipe_arms(recipe)
+    engine = choose(cpu, recipe.net, data.shape, 20)
+    records = score(data_set, arm, data, Target(data.x_test, data.y_test), range(3),
+                    Streams(0, cpu), engine, iteration=0)  # fmt: skip
+    return float(np.mean([record.accuracy for record in records]))
+
+
+def test_stored_precision_is_what_is_trained_on(tmp_path: Path) -> None:
+    features = {"item": "full", "dtype": "uint8_affine", "lambda_reg": 1.0}
+    recipe, result = made(tmp_path, features=features)
+    assert result.synthetic is not None and result.synthetic.F is not None
+    again = api.evaluate(result_file(recipe, 0, tmp_path), device="cpu")
+    assert [r.accuracy for r in again if r.used_features] == accuracies(result, used=True)
+
+
+def test_a_set_is_a_torch_dataset(tmp_path: Path) -> None:
+    recipe, result = made(tmp_path, features={"item": "channel", "granularity": "per_class"})
+    data = api.load(result_file(recipe, 0, tmp_path))
+    assert len(data) == 20
+    x, y, F = data[7]
+    assert x.shape == (1, 8, 8) and int(y) == 3 and F.shape == (1, 8, 1, 1)
+    assert result.synthetic is not None and result.synthetic.F is not None
+    assert torch.equal(F, result.synthetic.F[3])
+    loader = torch.utils.data.DataLoader(data, batch_size=5)
+    assert [len(part) for part in next(iter(loader))] == [5, 5, 5]
+
+
+def test_api_evaluate_takes_other_networks_and_protocols(tmp_path: Path) -> None:
+    recipe, _ = made(tmp_path)
+    path = result_file(recipe, 0, tmp_path)
+    before = path.read_bytes()
+    records = api.evaluate(path, networks=["ConvNetD1"], protocol="dsa", epochs=2, repeats=2)
+    assert [record.network for record in records] == ["ConvNetD1"] * 2
+    assert {record.protocol for record in records} == {"dsa"}
+    assert path.read_bytes() == before
