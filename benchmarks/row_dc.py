@@ -73,7 +73,7 @@ def _ours(
 ):  # type: ignore[no-untyped-def]
     data, device = work.data, x.device
     method = DC(iterations=10**6, outer_loop=outer, inner_loop=inner, batch_real=batch_real)
-    engine = choose(device, work.network, data.shape, len(x))
+    engine = choose(device, [work.network], data.shape, len(x))
     configure(engine)
     task = Task(ipc, data, work.network, Streams(0, device), engine)
     spec = FeatureSpec(item="full", lambda_reg=0.1) if F is not None else None

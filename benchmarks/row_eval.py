@@ -37,7 +37,7 @@ def measure(
     y = torch.arange(data.num_classes, device=device).repeat_interleave(ipc)
     data_set = DistilledSet(x, y, data.space)
     plan = Plan(protocol="dc", repeats=networks, epochs=epochs, lr=0.01)
-    engine = choose(device, work.network, data.shape, count)
+    engine = choose(device, [work.network], data.shape, count)
     configure(engine)
     target = Target(data.x_test, data.y_test)
 

@@ -130,7 +130,7 @@ def evaluate(
     for network in map(resolve_network, spec.networks or [recipe.net]):
         plan = spec.plan(recipe.facts, network)
         count = len(data_set) if data_set is not None else len(data.x_train)
-        engine = choose(where, network, data.shape, min(count, plan.batch_size))
+        engine = choose(where, [network], data.shape, min(count, plan.batch_size))
         configure(engine)
         for arm in arms_of(features, network, plan, spec.features, data.shape):
             records += score(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,9 +66,12 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def choose(device: torch.device, network: Network, shape: Shape, batch: int) -> Engine:
-    """Settings for training ``batch`` images of ``shape`` at a time on ``device``."""
-    per_image = 4 * network.activation_floats(shape)
+def choose(device: torch.device, networks: Sequence[Network], shape: Shape, batch: int) -> Engine:
+    """Settings for training ``batch`` images of ``shape`` at a time on ``device``.
+
+    The largest of ``networks`` decides.
+    """
+    per_image = 4 * max(network.activation_floats(shape) for network in networks)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         room = int(free * _GPU_SHARE)
@@ -81,6 +85,19 @@ def choose(device: torch.device, network: Network, shape: Shape, batch: int) -> 
     )
 
 
+def set_numerics(*, allow_tf32: bool, deterministic: bool = False) -> None:
+    """How a GPU rounds and orders its sums; nothing changes on a CPU.
+
+    TF32 (torch's default, which the references ran with) concerns convolutions inside cuDNN; matrix
+    products stay float32. ``deterministic`` asks for kernels that give the same bits every time.
+    """
+    torch.backends.cudnn.allow_tf32 = allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark = not deterministic
+    if torch.cuda.is_available():
+        torch.use_deterministic_algorithms(deterministic)
+
+
 def available_threads() -> int:
     """CPU threads to use: OMP_NUM_THREADS, or the processors this process may run on."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
@@ -92,6 +109,7 @@ def available_threads() -> int:
 def configure(engine: Engine) -> None:
     """Apply the process-wide settings of a run."""
     torch.set_num_threads(engine.threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     keep_heap()
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from ddbench.arms import Arm
 from ddbench.data import RealData
 from ddbench.distilled import DistilledSet
-from ddbench.engine import Engine
-from ddbench.objective import FeatureTerm, SyntheticLoss, examples_of, use_reference_precision
+from ddbench.engine import Engine, set_numerics
+from ddbench.objective import FeatureTerm, SyntheticLoss, examples_of
 from ddbench.randomness import Streams
 from ddbench.stack import Stack, create
 from ddbench.store import EvaluationRecord
@@ -56,7 +56,7 @@ def score(
         target: what is scored; the test set unless a snapshot is being selected.
         test_every: epochs between the tests that ``best_accuracy`` is the maximum of.
     """
-    use_reference_precision(arm.plan.precision == "tf32")
+    set_numerics(allow_tf32=arm.plan.precision == "tf32", deterministic=arm.plan.deterministic)
     total: Tensor | None = None
     for first in range(0, len(members), engine.stack):
         part = members[first : first + engine.stack]

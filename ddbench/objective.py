@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 from torch.nn import functional as fn
 
@@ -136,9 +135,3 @@ def examples_of(data: DistilledSet, term: FeatureTerm | None, best: int | None =
     if spec.use == "random" and spec.n_feat > 1:
         return replace(plain, targets=F)
     return replace(plain, targets=combine(F, spec.use, best))
-
-
-def use_reference_precision(allow_tf32: bool) -> None:
-    """TF32 inside cuDNN convolutions or not; matrix products stay float32 as torch has them."""
-    torch.backends.cudnn.allow_tf32 = allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False

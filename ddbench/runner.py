@@ -26,12 +26,11 @@ from ddbench import datasets, provenance, store
 from ddbench.arms import Arm, recipe_arms
 from ddbench.data import RealData
 from ddbench.distilled import DistilledSet
-from ddbench.engine import Engine, choose, configure, resolve_device
+from ddbench.engine import Engine, choose, configure, resolve_device, set_numerics
 from ddbench.errors import BadInput, CutOff, RunFailed
 from ddbench.evaluation import ENSEMBLE, Target, score
 from ddbench.features.source import feature_term, initial_features, stored_settings
 from ddbench.methods import Step, TrainedOn
-from ddbench.objective import use_reference_precision
 from ddbench.progress import progress
 from ddbench.randomness import Streams
 from ddbench.recipe import Recipe
@@ -150,10 +149,11 @@ class _Run:
         return self._data
 
     def _new_engine(self) -> Engine:
-        facts, net = self.recipe.facts, self.recipe.net
+        facts = self.recipe.facts
         images = facts.num_classes * self.recipe.ipc if self.recipe.method.has_set else 10**9
         batch = min(images, max(plan.batch_size for _, plan in self.recipe.plans()))
-        return choose(self.device, net, facts.shape, batch)
+        networks = [self.recipe.net, *self.recipe.evaluated_networks]
+        return choose(self.device, networks, facts.shape, batch)
 
     def _stored_engine(self) -> Engine | None:
         """The settings that this run was started with, if they belong to this kind of device."""
@@ -198,7 +198,7 @@ class _Run:
         recipe = self.recipe
         task = Task(recipe.ipc, self.data, recipe.net, self.streams, self.engine)
         method, features = recipe.method, recipe.features
-        use_reference_precision(method.allow_tf32)
+        set_numerics(allow_tf32=method.allow_tf32)
         start = self._set_of(self._initial_images(task))
         term = None
         if features is not None and recipe.feature_source == "matching":
@@ -387,7 +387,10 @@ class _Making:
         self._task.variables.load_state_dict(state["variables"])
         self._task.start = state["iteration"]
         self._iterations = list(state["log_iterations"])
-        self._log = {name: list(values.unbind()) for name, values in state["log"].items()}
+        self._log = {
+            name: list(values.to(self._run.device).unbind())
+            for name, values in state["log"].items()
+        }
         self._snapshots = {
             int(iteration): replace(self._task.variables.current(), x=part["x"], F=part["F"])
             for iteration, part in state["snapshots"].items()

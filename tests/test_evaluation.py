@@ -114,7 +114,7 @@ def _mean(data_set: Any, recipe: Recipe) -> float:
     cpu = torch.device("cpu")
     data = load(recipe.dataset, cpu)
     (arm,) = recipe_arms(recipe)
-    engine = choose(cpu, recipe.net, data.shape, 20)
+    engine = choose(cpu, [recipe.net], data.shape, 20)
     records = score(data_set, arm, data, Target(data.x_test, data.y_test), range(3),
                     Streams(0, cpu), engine, iteration=0)  # fmt: skip
     return float(np.mean([record.accuracy for record in records]))

@@ -106,7 +106,7 @@ def task(ipc: int) -> Task:
 
     cpu, network = torch.device("cpu"), resolve({"name": "ConvNetD2", "width": 8})
     data = load(DatasetSpec(name="digits"), cpu)
-    return Task(ipc, data, network, Streams(3, cpu), choose(cpu, network, data.shape, 100))
+    return Task(ipc, data, network, Streams(3, cpu), choose(cpu, [network], data.shape, 100))
 
 
 @pytest.mark.parametrize("name", ["random", "herding", "kmeans"])

@@ -71,6 +71,10 @@ def report(recipe: Recipe, results: Path) -> dict[str, Any]:
             {"seed": seed, "file": str(path), "found": path.is_file()}
             for seed, path in files.items()
         ],
+        "experts": [
+            f"{spec.members} x {spec.network.label}, {spec.epochs} epochs on the real data"
+            for spec in recipe.networks_needed()
+        ],
         "bytes": {"images": size.images, "features": size.features, "labels": size.labels,
                   "total": size.total},
         "image_equivalents": (size.images + size.features) / per_image / facts.num_classes,
@@ -102,6 +106,7 @@ def _text(recipe: Recipe, data: dict[str, Any]) -> str:
             f"evaluation {row['key']}: {row['networks']} x {row['network']} {arm}, "
             f"{row['epochs']} epochs"
         )
+    lines += [f"experts: {text}" for text in data["experts"]]
     for job in data["jobs"]:
         lines.append(f"seed {job['seed']}: {job['file']} ({'found' if job['found'] else 'to do'})")
     lines.append(

@@ -50,7 +50,6 @@ class Plan(Spec):
     protocol: str
     repeats: int = Field(ge=1, le=1000, description="networks per set")
     epochs: int = Field(ge=1, le=100_000)
-    optimizer: Literal["sgd"] = "sgd"
     lr: float = Field(gt=0, le=100)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0, le=1, description="on every parameter")
