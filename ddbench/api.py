@@ -21,8 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ddbench import data as real_data
-from ddbench import recipe as recipes
-from ddbench import runner, store
+from ddbench import recipe_files, runner, store
 from ddbench.arms import StoredFeatures, arms_of
 from ddbench.distilled import DistilledSet
 from ddbench.engine import choose, configure, resolve_device
@@ -69,7 +68,7 @@ def load(path: str | Path, *, iteration: int | None = None) -> SetDataset:
 
 def read_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe by path or shipped name, with ``a.b=value`` overrides; raises ``BadInput``."""
-    return recipes.read(name, overrides)
+    return recipe_files.read(name, overrides)
 
 
 def default_results() -> Path:
@@ -114,7 +113,7 @@ def evaluate(
         BadInput: an unusable file or field.
     """
     stored = store.read(Path(result))
-    recipe = recipes.from_yaml(stored.attrs["recipe"], file=result)
+    recipe = recipe_files.from_yaml(stored.attrs["recipe"], file=result)
     kept = {} if protocol else recipe.evaluation.model_dump(mode="json", by_alias=True)
     given = {"protocol": protocol, "repeats": repeats, "networks": networks, **fields}
     changed = {name: value for name, value in given.items() if value is not None}

@@ -21,7 +21,7 @@ from ddbench.data import unnormalise
 from ddbench.distilled import DistilledSet, Space
 from ddbench.errors import BadInput
 from ddbench.features.budget import BYTES_OF, label_bits
-from ddbench.recipe import from_yaml
+from ddbench.recipe_files import from_yaml
 from ddbench.store import Result, SoftLabelViews
 
 FOREIGN = "Not a result of ddbench; this version cannot import sets of other programs."

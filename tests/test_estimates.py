@@ -12,7 +12,7 @@ import pytest
 
 from ddbench import store
 from ddbench.estimates import estimate
-from ddbench.recipe import read
+from ddbench.recipe_files import read
 
 WITHIN = 0.4
 """Resident memory also depends on which pages of the libraries the kernel keeps."""

@@ -16,11 +16,11 @@ ORDER = """
 errors spec plugins randomness distilled progress
 networks augment datasets zca data
 features.spec features.budget features.transform features.metrics features.contrast features
-protocols methods recipe arms estimates schema
+protocols methods recipe recipe_files arms estimates schema
 stack objective training trained features.source
 engine synthetic task matching
 methods.*
-store evaluation provenance runner
+store provenance job evaluation distilling scoring runner
 toy verification leaderboard show inspection
 api cli __main__
 """.split()
@@ -37,7 +37,7 @@ ONLY_IN = {
 }
 TORCH_FREE = (
     "errors spec plugins networks augment datasets features.spec features.budget protocols methods "
-    "recipe arms estimates schema cli"
+    "recipe recipe_files arms estimates schema cli"
 ).split()
 
 

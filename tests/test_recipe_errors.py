@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ddbench import recipe
+from ddbench import recipe_files
 from ddbench.errors import BadInput
 from ddbench.recipe import Recipe
 from ddbench.spec import load_yaml
@@ -22,7 +22,7 @@ F = "features: {%s}\n"
 def refused(path: Path, overrides: list[str] | None = None) -> str:
     """The message, checked for its form."""
     with pytest.raises(BadInput) as error:
-        recipe.read(path, overrides or [])
+        recipe_files.read(path, overrides or [])
     text = str(error.value)
     assert "\n" not in text and text.isprintable()
     return text
@@ -282,7 +282,7 @@ def test_bad_overrides(override: str, says: str, tmp_path: Path) -> None:
 )
 def test_recipes_that_are_not_there(name: str) -> None:
     with pytest.raises(BadInput) as error:
-        recipe.read(name)
+        recipe_files.read(name)
     assert "\n" not in str(error.value)
 
 
@@ -319,8 +319,8 @@ def _places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [at] + [place for key, item in inner for place in _places(item, (*at, key))]
 
 
-_PLACES = {name: _places(recipe.read(name).to_data()) for name in _SHIPPED}
-_DATA = {name: recipe.read(name).to_data() for name in _SHIPPED}
+_PLACES = {name: _places(recipe_files.read(name).to_data()) for name in _SHIPPED}
+_DATA = {name: recipe_files.read(name).to_data() for name in _SHIPPED}
 
 
 def _recipe_or_bad_input(data: object) -> None:
@@ -332,7 +332,7 @@ def _recipe_or_bad_input(data: object) -> None:
         return
     assert len(found.key) == 12
     assert found.plans() and found.size().total > 0
-    assert recipe.from_yaml(found.to_yaml()).key == found.key
+    assert recipe_files.from_yaml(found.to_yaml()).key == found.key
 
 
 @given(st.data())

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ddbench import datasets, methods, plugins, protocols, recipe
+from ddbench import datasets, methods, plugins, protocols, recipe_files
 from ddbench.augment.dc import DC as DCAugmentation
 from ddbench.augment.dsa import DSA as DSAAugmentation
 from ddbench.datasets import DatasetSpec
@@ -35,12 +35,12 @@ from ddbench.recipe import InitSpec, Published, Recipe
 from ddbench.spec import Spec, load_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = [path.stem for path in recipe.shipped()]
+NAMES = [path.stem for path in recipe_files.shipped()]
 
 
 @cache
 def shipped(name: str) -> Recipe:
-    return recipe.read(name)
+    return recipe_files.read(name)
 
 
 # --- every file -------------------------------------------------------------------------------
@@ -49,8 +49,8 @@ def shipped(name: str) -> Recipe:
 def test_recipes_are_read_without_torch() -> None:
     code = (
         "import json, sys\n"
-        "from ddbench import recipe\n"
-        "read = [recipe.read(path) for path in recipe.shipped()]\n"
+        "from ddbench import recipe_files\n"
+        "read = [recipe_files.read(path) for path in recipe_files.shipped()]\n"
         "for one in read: one.plans(), one.size(), one.networks_needed(), one.to_yaml()\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
         "print(json.dumps({one.name: one.key for one in read}))\n"
@@ -84,7 +84,7 @@ def test_names_say_what_is_in_the_file(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_resolved_recipe_is_read_back(name: str) -> None:
     found = shipped(name)
-    again = recipe.from_yaml(found.to_yaml())
+    again = recipe_files.from_yaml(found.to_yaml())
     assert again == found
     assert again.key == found.key and again.to_yaml() == found.to_yaml()
 
@@ -92,7 +92,7 @@ def test_resolved_recipe_is_read_back(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_recipes_are_short_and_name_real_fields(name: str) -> None:
     found = shipped(name)
-    text = (recipe.shipped_folder() / f"{name}.yaml").read_text()
+    text = (recipe_files.shipped_folder() / f"{name}.yaml").read_text()
     assert len(text.splitlines()) <= 15
     for field in found.provenance:
         data: Any = found.to_data()
@@ -629,7 +629,7 @@ def test_extends_merges_deeply(write: Callable[[str, str], Path]) -> None:
     write("middle", "extends: root.yaml\nmethod: {lr_img: 5}\nseeds: [9]\nipc: 3\n")
     path = write("leaf", "extends: middle.yaml\nname: leaf\nmethod: {batch_real: 7}\n"
                  "evaluation: {networks: [ConvNetD2]}\nprovenance: {seeds: b}\n")  # fmt: skip
-    found = recipe.read(path)
+    found = recipe_files.read(path)
     method = found.method
     assert isinstance(method, DC)
     assert (method.lr_img, method.lr_net, method.batch_real) == (5, 4, 7)
@@ -642,15 +642,15 @@ def test_extends_finds_shipped_files_and_prefers_neighbours(
     write: Callable[[str, str], Path],
 ) -> None:
     path = write("mine", "extends: digits_dc_ipc2.yaml\nname: mine\n")
-    assert recipe.read(path).key == shipped("digits_dc_ipc2").key
+    assert recipe_files.read(path).key == shipped("digits_dc_ipc2").key
     write("digits_dc_ipc2", "dataset: digits\nipc: 7\nmethod: random\n")
-    assert recipe.read(path).ipc == 7
+    assert recipe_files.read(path).ipc == 7
 
 
 def test_a_name_replaces_a_block_and_null_removes_one(write: Callable[[str, str], Path]) -> None:
     path = write("mine", "extends: digits_dc_f_ipc3.yaml\nname: mine\nmethod: random\n"
                  "init: null\nfeatures: null\n")  # fmt: skip
-    found = recipe.read(path)
+    found = recipe_files.read(path)
     assert found.method.name == "random" and found.features is None
     assert found.key == Recipe.parse(
         {"name": "a", "dataset": "digits", "ipc": 3, "method": "random"}
@@ -680,26 +680,26 @@ def test_overrides(
     write: Callable[[str, str], Path], override: str, field: str, value: object
 ) -> None:
     path = write("mine", "name: mine\ndataset: digits\nipc: 10\nmethod: dc\n")
-    data: Any = recipe.read(path, [override]).to_data()
+    data: Any = recipe_files.read(path, [override]).to_data()
     for part in field.split("."):
         data = data[part]
     assert data == value and type(data) is type(value)
 
 
 def test_overrides_apply_in_order_and_to_shipped_names() -> None:
-    found = recipe.read("digits_dc_ipc5", ["ipc=3", "method.lr_img=2", "ipc=4"])
+    found = recipe_files.read("digits_dc_ipc5", ["ipc=3", "method.lr_img=2", "ipc=4"])
     assert found.ipc == 4 and found.key != shipped("digits_dc_ipc5").key
-    method = recipe.read("digits_dc_ipc5", ["method.loops.5=[2, 3]"]).method
+    method = recipe_files.read("digits_dc_ipc5", ["method.loops.5=[2, 3]"]).method
     assert isinstance(method, DC)
     assert method.loops == {1: (1, 1), 2: (3, 10), 5: (2, 3), 10: (5, 10)}
 
 
 def test_recipes_are_found_by_name_and_by_path() -> None:
-    path = recipe.shipped_folder() / "digits_dc_ipc5.yaml"
-    assert recipe.locate("digits_dc_ipc5") == recipe.locate(str(path)) == path
+    path = recipe_files.shipped_folder() / "digits_dc_ipc5.yaml"
+    assert recipe_files.locate("digits_dc_ipc5") == recipe_files.locate(str(path)) == path
     for wrong in ("digits_dc_ipc55", "digits_dc_ipc55.yaml"):
         with pytest.raises(BadInput, match=r"did you mean 'digits_dc_ipc5'\?"):
-            recipe.read(wrong)
+            recipe_files.read(wrong)
 
 
 # --- the documentation ------------------------------------------------------------------------
@@ -765,5 +765,5 @@ def test_documented_protocols() -> None:
 def test_documented_example_is_the_shipped_file() -> None:
     block = re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / "recipes.md").read_text(), re.DOTALL)
     assert block is not None
-    text = (recipe.shipped_folder() / "cifar10_dc_ipc10.yaml").read_text()
+    text = (recipe_files.shipped_folder() / "cifar10_dc_ipc10.yaml").read_text()
     assert yaml.safe_load(block[1]) == yaml.safe_load(text)

@@ -44,13 +44,13 @@ def results_folder(args: argparse.Namespace) -> Path:
 
 def read_recipes(args: argparse.Namespace) -> Iterator[Recipe]:
     """The recipes with overrides and seeds in place; all are read before the first is used."""
-    from ddbench import recipe
+    from ddbench import recipe_files
 
     overrides = list(args.overrides)
     if args.seeds is not None:
         overrides.append(f"seeds=[{args.seeds}]")
     for path in [file for name in args.recipes for file in _expanded(name)]:
-        yield recipe.read(path, overrides)
+        yield recipe_files.read(path, overrides)
 
 
 def _expanded(name: str) -> list[str]:

@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _recipes() -> Lines:
-    from ddbench import datasets, recipe
+    from ddbench import datasets, recipe_files
 
-    found = [recipe.read(path) for path in recipe.shipped()]
+    found = [recipe_files.read(path) for path in recipe_files.shipped()]
     return {
         r.name: f"{datasets.label(r.dataset)}, {r.method.title}{' + F' if r.features else ''}, "
         f"IPC {r.ipc}, {r.net.label}" + "".join(f", published {p.accuracy}" for p in r.published)

@@ -19,7 +19,8 @@ from ddbench import datasets, store
 from ddbench.errors import BadInput
 from ddbench.evaluation import ENSEMBLE
 from ddbench.features.budget import BYTES_OF
-from ddbench.recipe import Recipe, from_yaml
+from ddbench.recipe import Recipe
+from ddbench.recipe_files import from_yaml
 from ddbench.store import EvaluationRecord, Header
 from ddbench.toy import FOLDER as TOY_FOLDER
 

@@ -1,0 +1,248 @@
+"""Stage ``distill``: a method's iterations with log, snapshots, checkpoints, and F put in place."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddbench import provenance, store
+from ddbench.distilled import DistilledSet
+from ddbench.engine import set_numerics
+from ddbench.errors import BadInput, CutOff, RunFailed
+from ddbench.features.source import feature_term, initial_features, stored_settings
+from ddbench.job import Job
+from ddbench.methods import Step, TrainedOn
+from ddbench.progress import progress
+from ddbench.store import Result
+from ddbench.synthetic import SyntheticVariables
+from ddbench.task import Task
+
+log = logging.getLogger(__name__)
+
+
+def distill(job: Job) -> Result:
+    """Make the set of a job, from its checkpoint if there is one.
+
+    Raises:
+        CutOff: the process was asked to stop; a checkpoint was written.
+        RunFailed: x or F are not finite.
+    """
+    if not job.recipe.method.has_set:
+        return Result(job.attributes("distilled", 0.0, provenance.now(), 0))
+    with _stop_on_signals() as stopped:
+        run = _Distillation(job, starting_task(job))
+        run.resume()
+        run.go_on(stopped)
+    return run.result()
+
+
+def starting_task(job: Job) -> Task:
+    """The task with the variables as they start: x, and F where it is learned with it."""
+    recipe, features = job.recipe, job.recipe.features
+    task = Task(recipe.ipc, job.data, recipe.net, job.streams, job.engine)
+    set_numerics(allow_tf32=recipe.method.allow_tf32)
+    labels = torch.arange(job.data.num_classes, device=job.device)
+    start = DistilledSet(
+        x=_initial_images(job, task).detach(), y=labels.repeat_interleave(recipe.ipc),
+        space=job.data.space,
+    )  # fmt: skip
+    term = None
+    if features is not None and recipe.feature_source == "matching":
+        start = with_features(job, start)
+        term = feature_term(features, recipe.net, job.data.shape)
+    lr, momentum = recipe.method.pixel_sgd
+    task.variables = SyntheticVariables(
+        start, recipe.ipc, lr=lr, momentum=momentum,
+        features=features if term else None, term=term,
+    )  # fmt: skip
+    return task
+
+
+def _initial_images(job: Job, task: Task) -> Tensor:
+    if job.recipe.init_name == "noise":
+        return task.noise_images()
+    if job.recipe.init_name == "real":
+        return task.random_real_images()
+    return job.recipe.method.images(task)
+
+
+def with_features(job: Job, data_set: DistilledSet) -> DistilledSet:
+    """The set with F as its ``init`` says, computed on the set's x."""
+    recipe, features, shape = job.recipe, job.recipe.features, job.data.shape
+    assert features is not None
+    network = recipe.feature_network
+    F = initial_features(
+        features, network, _source_network(job), data_set.x, job.data, job.streams,
+        job.engine.microbatch,
+    )  # fmt: skip
+    settings = stored_settings(
+        features, network, shape, str(recipe.feature_source), recipe.fixed_images
+    )
+    return replace(data_set, F=F, features=settings)
+
+
+def _source_network(job: Job) -> TrainedOn | None:
+    assert job.recipe.features is not None
+    from_network = job.recipe.features.init.source == "network"
+    return job.recipe.networks_needed()[-1] if from_network else None
+
+
+class _Distillation:
+    """A set being made: the method's iterations with log, snapshots and checkpoints."""
+
+    def __init__(self, job: Job, task: Task) -> None:
+        self._job, self._task = job, task
+        self._log: dict[str, list[Tensor]] = {}
+        self._iterations: list[int] = []
+        self._snapshots: dict[int, DistilledSet] = {}
+        self._before = 0.0
+        self._began = time.monotonic()
+        self._started = provenance.now()
+        self._restarts = 0
+
+    def resume(self) -> None:
+        """Continue from the checkpoint, if there is one."""
+        saved = store.checkpoint.load(self._job.checkpoints)
+        if saved is None:
+            return
+        state, _ = saved
+        self._task.variables.load_state_dict(state["variables"])
+        self._task.start = state["iteration"]
+        self._iterations = list(state["log_iterations"])
+        self._log = {
+            name: list(values.to(self._job.device).unbind())
+            for name, values in state["log"].items()
+        }
+        self._snapshots = {
+            int(iteration): replace(self._task.variables.current(), **part)
+            for iteration, part in state["snapshots"].items()
+        }
+        self._before, self._started = state["seconds"], state["started"]
+        self._restarts = state["restarts"] + 1
+        log.info("%s: resumed at iteration %d", self._job.title, self._task.start)
+
+    def go_on(self, stopped: list[int]) -> None:
+        """Run the method to its end; ``stopped`` fills when the process is asked to stop."""
+        recipe = self._job.recipe
+        total = recipe.method.iterations_of(recipe.ipc)
+        saved, period = time.monotonic(), checkpoint_period()
+        title = f"{self._job.title}: distilling"
+        with progress(title, total, self._task.start) as bar:
+            for step in recipe.method.distill(self._task):
+                self._note(step)
+                bar.advance()
+                if step.iteration in recipe.evaluation.snapshots:
+                    self._snapshots[step.iteration] = self._finished(self._task.variables.current())
+                due = time.monotonic() - saved >= period
+                if (due or stopped) and step.iteration + 1 < total:
+                    self._save(step.iteration + 1)
+                    saved = time.monotonic()
+                if stopped:
+                    raise CutOff(f"{self._job.title}: stopped; the same command resumes it")
+
+    def _note(self, step: Step) -> None:
+        self._iterations.append(step.iteration)
+        for name, value in step.scalars.items():
+            self._log.setdefault(name, []).append(value.detach())
+
+    def _save(self, iteration: int) -> None:
+        self._check_finite(iteration)
+        state = {
+            "variables": self._task.variables.state_dict(),
+            "iteration": iteration,
+            "log_iterations": self._iterations,
+            "log": {name: torch.stack(values) for name, values in self._log.items()},
+            "snapshots": {
+                str(number): {"x": part.x, "F": part.F, "features": part.features}
+                for number, part in self._snapshots.items()
+            },
+            "seconds": self._seconds(),
+            "started": self._started,
+            "restarts": self._restarts,
+        }
+        store.checkpoint.save(self._job.checkpoints, state, self._job.engine.as_dict())
+
+    def _seconds(self) -> float:
+        return self._before + time.monotonic() - self._began
+
+    def _check_finite(self, iteration: int) -> None:
+        for name, tensors in (("x", [self._task.variables.x]), ("F", self._task.variables.F)):
+            for tensor in tensors:
+                if not bool(torch.isfinite(tensor).all()):
+                    raise RunFailed(
+                        f"{self._job.title}: {name} is not finite at iteration {iteration}; lower "
+                        f"{'method.lr_img or method.lr_net' if name == 'x' else 'features.lr'}"
+                    )
+
+    def _finished(self, data_set: DistilledSet) -> DistilledSet:
+        """The set as it is published: F computed where it is not learned, at its stored dtype."""
+        features = self._job.recipe.features
+        if features is None:
+            return data_set
+        if data_set.F is None:
+            data_set = with_features(self._job, data_set)
+        assert data_set.F is not None
+        settings = data_set.features
+        if features.use == "best":
+            settings = {**settings, "best_feature_set": self._task.variables.best}
+        F = store.round_features(data_set.F, features.dtype)
+        return replace(data_set, F=F, features=settings)
+
+    def result(self) -> Result:
+        """The finished set with its log, on the CPU."""
+        self._check_finite(self._job.recipe.method.iterations_of(self._job.recipe.ipc))
+        columns = {
+            name: torch.stack(values).double().cpu().numpy() for name, values in self._log.items()
+        }
+        if columns:
+            columns["iteration"] = np.asarray(self._iterations, dtype=np.int64)
+        return Result(
+            attrs=self._job.attributes("distilled", self._seconds(), self._started, self._restarts),
+            synthetic=self._finished(self._task.variables.current()).to("cpu"),
+            snapshots={number: part.to("cpu") for number, part in self._snapshots.items()},
+            log=columns,
+        )
+
+
+def checkpoint_period() -> float:
+    """Seconds between checkpoints: ``DDBENCH_CHECKPOINT_SECONDS``, default 60."""
+    text = os.environ.get("DDBENCH_CHECKPOINT_SECONDS", "60")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise BadInput(
+            f"found '{text}'", field="DDBENCH_CHECKPOINT_SECONDS", allowed="seconds >= 0"
+        )
+    return seconds
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGUSR1 (what schedulers send first) instead of dying of them."""
+    received: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+    try:
+        before = {
+            number: signal.signal(number, lambda caught, _: received.append(caught))
+            for number in numbers
+        }
+    except ValueError:  # not in the main thread: the caller handles signals
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
