@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
+
+from ddbench.engine import keep_heap
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,18 @@ def compare(
     runs: int = 5,
     floor: float | None = None,
 ) -> list[Row]:
-    """Time all variants in turn, A B A B ..., after one warm-up each."""
-    for work in variants.values():
+    """Time all variants in turn, A B A B ..., after one warm-up each.
+
+    Ours (named ``ddbench ...``) run with the heap as a run sets it, the others as glibc has it.
+    """
+    for name, work in variants.items():
+        _set_heap(name)
         work()
     wall: dict[str, list[float]] = {name: [] for name in variants}
     cpu: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(runs):
         for name, work in variants.items():
+            _set_heap(name)
             before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
             work()
             if torch.cuda.is_available():
@@ -56,6 +65,19 @@ def compare(
             min(times), max(times), runs, floor)
         for name, times in wall.items()
     ]  # fmt: skip
+
+
+def _set_heap(name: str) -> None:
+    """Undo or redo ``engine.keep_heap``; the defaults are those of mallopt(3)."""
+    if name.startswith("ddbench"):
+        keep_heap()
+    elif sys.platform.startswith("linux"):
+        libc = ctypes.CDLL("libc.so.6")
+        trim_threshold, mmap_threshold, mmap_max = -1, -3, -4
+        libc.mallopt(trim_threshold, 128 * 1024)
+        libc.mallopt(mmap_threshold, 128 * 1024)
+        libc.mallopt(mmap_max, 65536)
+        libc.malloc_trim(0)
 
 
 def rate(device: torch.device, size: int = 2048) -> float:

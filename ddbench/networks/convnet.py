@@ -190,8 +190,10 @@ class ConvNet(Network):
         from torch import nn
 
         if self.act == "leakyrelu":
-            return nn.LeakyReLU(0.01)
-        return {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "swish": nn.SiLU}[self.act]()
+            return nn.LeakyReLU(0.01, inplace=True)
+        if self.act == "relu":
+            return nn.ReLU(inplace=True)
+        return nn.Sigmoid() if self.act == "sigmoid" else nn.SiLU()
 
     def _pool(self) -> nn.Module | None:
         from torch import nn
