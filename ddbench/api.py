@@ -115,6 +115,7 @@ def evaluate(
     stored = store.read(Path(result))
     recipe = recipe_files.from_yaml(stored.attrs["recipe"], file=result)
     kept = {} if protocol else recipe.evaluation.model_dump(mode="json", by_alias=True)
+    kept |= {"selection": "last", "snapshots": []}  # the final set is what is scored
     given = {"protocol": protocol, "repeats": repeats, "networks": networks, **fields}
     changed = {name: value for name, value in given.items() if value is not None}
     spec = EvaluationSpec.parse({**kept, **changed}, field="evaluation")

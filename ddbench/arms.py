@@ -12,6 +12,7 @@ from ddbench.features import EvaluationFeatures, FeatureSpec
 from ddbench.networks import Network, Shape
 from ddbench.protocols import Plan
 from ddbench.recipe import Recipe
+from ddbench.spec import fingerprint
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,13 @@ class Arm:
 
     @property
     def key(self) -> str:
-        """The evaluation key."""
-        return self.plan.key(self.weight)
+        """The evaluation key: plan, architecture, lambda."""
+        return fingerprint([self.plan.key(self.weight), self.network.identity()])
+
+    @property
+    def ensemble_key(self) -> str:
+        """The key of the ensemble's row, which depends on how many networks there are."""
+        return fingerprint([self.key, self.plan.repeats])
 
 
 def arms_of(

@@ -5,7 +5,7 @@ Axes: n images, C channels, H, W, K classes, B samples of one class.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from ddbench import datasets
 from ddbench.distilled import Space
 from ddbench.errors import BadInput
+from ddbench.spec import fingerprint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +39,7 @@ class RealData:
         num_classes: K.
         shape: (C, H, W).
         sha256: over the arrays as stored, before any split, resizing or normalisation.
+        preparation: identifies how they were split, resized and normalised, with ``sha256``.
         class_index: int64 [K, n_max], rows of x_train per class in ascending order, then -1.
         class_count: int64 [K], how many rows of ``class_index`` are real.
     """
@@ -54,6 +56,12 @@ class RealData:
     sha256: str
     class_index: Tensor
     class_count: Tensor
+    preparation: str = ""
+
+    def without_tests(self) -> RealData:
+        """The same training data with empty test and validation parts: what a method may see."""
+        x, y = self.x_test[:0], self.y_test[:0]
+        return replace(self, x_test=x, y_test=y, x_val=None, y_val=None)
 
     def class_batches(self, u: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """For every class, ``min(size, n_c)`` rows of x_train, uniform without replacement.
@@ -127,6 +135,7 @@ def load(
         sha256=arrays.sha256(),
         class_index=class_index,
         class_count=class_count,
+        preparation=fingerprint(spec.model_dump(mode="json", exclude={"path", "label"})),
     )
 
 

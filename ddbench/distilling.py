@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
-import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +13,9 @@ from torch import Tensor
 from ddbench import provenance, store
 from ddbench.distilled import DistilledSet
 from ddbench.engine import set_numerics
-from ddbench.errors import BadInput, CutOff, RunFailed
+from ddbench.errors import BadInput, RunFailed
 from ddbench.features.source import feature_term, initial_features, stored_settings
-from ddbench.job import Job
+from ddbench.job import Job, checkpoint_period
 from ddbench.methods import Step, TrainedOn
 from ddbench.progress import progress
 from ddbench.store import Result
@@ -39,18 +34,17 @@ def distill(job: Job) -> Result:
     """
     if not job.recipe.method.has_set:
         return Result(job.attributes("distilled", 0.0, provenance.now(), 0))
-    with _stop_on_signals() as stopped:
-        run = _Distillation(job, starting_task(job))
-        run.resume()
-        run.go_on(stopped)
+    run = _Distillation(job, starting_task(job))
+    run.resume()
+    run.go_on()
     return run.result()
 
 
 def starting_task(job: Job) -> Task:
     """The task with the variables as they start: x, and F where it is learned with it."""
     recipe, features = job.recipe, job.recipe.features
-    task = Task(recipe.ipc, job.data, recipe.net, job.streams, job.engine)
-    set_numerics(allow_tf32=recipe.method.allow_tf32)
+    _check_class_sizes(job)
+    task = Task(recipe.ipc, job.data.without_tests(), recipe.net, job.streams, job.engine)
     labels = torch.arange(job.data.num_classes, device=job.device)
     start = DistilledSet(
         x=_initial_images(job, task).detach(), y=labels.repeat_interleave(recipe.ipc),
@@ -65,7 +59,18 @@ def starting_task(job: Job) -> Task:
         start, recipe.ipc, lr=lr, momentum=momentum,
         features=features if term else None, term=term,
     )  # fmt: skip
+    set_numerics(allow_tf32=recipe.method.allow_tf32)
     return task
+
+
+def _check_class_sizes(job: Job) -> None:
+    """Real images per class after any validation split, which the recipe alone cannot tell."""
+    fewest = int(job.data.class_count.min())
+    if job.recipe.takes_real_images and job.recipe.ipc > fewest:
+        raise BadInput(
+            f"found {job.recipe.ipc}, but the smallest class has {fewest} training images",
+            field="ipc", allowed=f"1 to {fewest}",
+        )  # fmt: skip
 
 
 def _initial_images(job: Job, task: Task) -> Tensor:
@@ -113,9 +118,9 @@ class _Distillation:
     def resume(self) -> None:
         """Continue from the checkpoint, if there is one."""
         saved = store.checkpoint.load(self._job.checkpoints)
-        if saved is None:
+        state = saved[0] if saved else {}
+        if "variables" not in state:  # none, or scores of a file that was deleted since
             return
-        state, _ = saved
         self._task.variables.load_state_dict(state["variables"])
         self._task.start = state["iteration"]
         self._iterations = list(state["log_iterations"])
@@ -131,8 +136,8 @@ class _Distillation:
         self._restarts = state["restarts"] + 1
         log.info("%s: resumed at iteration %d", self._job.title, self._task.start)
 
-    def go_on(self, stopped: list[int]) -> None:
-        """Run the method to its end; ``stopped`` fills when the process is asked to stop."""
+    def go_on(self) -> None:
+        """Run the method to its end, or to a checkpoint when the process is asked to stop."""
         recipe = self._job.recipe
         total = recipe.method.iterations_of(recipe.ipc)
         saved, period = time.monotonic(), checkpoint_period()
@@ -143,12 +148,12 @@ class _Distillation:
                 bar.advance()
                 if step.iteration in recipe.evaluation.snapshots:
                     self._snapshots[step.iteration] = self._finished(self._task.variables.current())
-                due = time.monotonic() - saved >= period
-                if (due or stopped) and step.iteration + 1 < total:
+                if step.iteration + 1 == total:
+                    break  # nothing is left to be resumed: the set is published at once
+                if self._job.stopped or time.monotonic() - saved >= period:
                     self._save(step.iteration + 1)
                     saved = time.monotonic()
-                if stopped:
-                    raise CutOff(f"{self._job.title}: stopped; the same command resumes it")
+                self._job.stop_if_asked()
 
     def _note(self, step: Step) -> None:
         self._iterations.append(step.iteration)
@@ -212,37 +217,3 @@ class _Distillation:
             snapshots={number: part.to("cpu") for number, part in self._snapshots.items()},
             log=columns,
         )
-
-
-def checkpoint_period() -> float:
-    """Seconds between checkpoints: ``DDBENCH_CHECKPOINT_SECONDS``, default 60."""
-    text = os.environ.get("DDBENCH_CHECKPOINT_SECONDS", "60")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not seconds >= 0:
-        raise BadInput(
-            f"found '{text}'", field="DDBENCH_CHECKPOINT_SECONDS", allowed="seconds >= 0"
-        )
-    return seconds
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGUSR1 (what schedulers send first) instead of dying of them."""
-    received: list[int] = []
-    numbers = (signal.SIGTERM, signal.SIGUSR1)
-    try:
-        before = {
-            number: signal.signal(number, lambda caught, _: received.append(caught))
-            for number in numbers
-        }
-    except ValueError:  # not in the main thread: the caller handles signals
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

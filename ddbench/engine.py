@@ -16,11 +16,9 @@ from typing import Any
 import torch
 
 from ddbench.errors import BadInput
+from ddbench.estimates import CPU_WORKING_SET
 from ddbench.networks import Network, Shape
 
-_CPU_WORKING_SET = 24 * 2**20
-"""Bytes of activations that are processed at once on a CPU: about what its caches hold. Measured on
-a 2-core machine: larger working sets are up to three times slower per image."""
 _GPU_SHARE = 0.4
 """Share of a GPU's free memory that activations may take."""
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -76,7 +74,7 @@ def choose(device: torch.device, networks: Sequence[Network], shape: Shape, batc
         free, _ = torch.cuda.mem_get_info(device)
         room = int(free * _GPU_SHARE)
     else:
-        room = _CPU_WORKING_SET
+        room = CPU_WORKING_SET
     return Engine(
         device=str(device),
         threads=available_threads(),

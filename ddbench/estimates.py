@@ -16,6 +16,7 @@ from ddbench.recipe import Recipe
 LIBRARIES = 720 * 2**20
 """Resident bytes of Python, torch (CUDA build), scikit-learn and kornia (measured)."""
 CPU_WORKING_SET = 24 * 2**20
+"""Bytes of activations that a CPU processes at once: about what its caches hold."""
 GRADIENTS_PER_ACTIVATION = 2.0
 """Bytes held per byte of kept activation at the peak of a backward pass (measured)."""
 _FLOPS = {"cpu": 6e10, "gpu": 1.5e13}  # sustained, per processor (CPU) and per GPU

@@ -152,7 +152,7 @@ def _records(
     bits = right.cpu().numpy()
     for column, member in enumerate(members):
         yield EvaluationRecord(
-            evaluation_key=arm.key,
+            evaluation_key=arm.ensemble_key if member == ENSEMBLE else arm.key,
             protocol=arm.plan.protocol,
             iteration=iteration,
             network=arm.network.label,

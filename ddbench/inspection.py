@@ -51,6 +51,8 @@ def describe(path: Path) -> dict[str, Any]:
     """
     if path.is_dir():
         return _folder(path)
+    if path.exists() and not path.is_file():
+        raise BadInput("is neither a file nor a folder", file=path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from ddbench import data as real_data
 from ddbench import datasets, provenance, store
 from ddbench.data import RealData
 from ddbench.engine import Engine, choose, configure
+from ddbench.errors import BadInput, CutOff
 from ddbench.randomness import Streams
 from ddbench.recipe import Recipe
 from ddbench.store import Result
@@ -27,6 +30,7 @@ class Job:
     Args:
         download: fetch missing public data.
         engine: settings; None = those it was started with, else new ones.
+        stopped: fills when the process is asked to stop.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class Job:
         device: torch.device,
         download: bool,
         engine: Engine | None,
+        stopped: list[int],
     ) -> None:
         self.recipe, self.seed, self.path = recipe, seed, path
         self.checkpoints = store.checkpoint_directory(path)
@@ -44,6 +49,7 @@ class Job:
         self.engine = engine or self._stored_engine() or self._new_engine()
         configure(self.engine)
         self.streams = Streams(seed, device)
+        self.stopped = stopped
         self._data: RealData | None = None
 
     @property
@@ -78,6 +84,11 @@ class Job:
             return None
         return Engine(str(self.device), found["threads"], found["stack"], found["microbatch"])
 
+    def stop_if_asked(self) -> None:
+        """Raise ``CutOff`` if the process is asked to stop; what is worth keeping is saved."""
+        if self.stopped:
+            raise CutOff(f"{self.title}: stopped; the same command resumes it")
+
     def publish(self, result: Result) -> None:
         """Write the file; what was there before stays until the new one is whole."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,3 +115,17 @@ class Job:
             "peak_memory_bytes": provenance.peak_memory(self.device),
             "dataset_sha256": self.data.sha256,
         }
+
+
+def checkpoint_period() -> float:
+    """Seconds between checkpoints: ``DDBENCH_CHECKPOINT_SECONDS``, default 60."""
+    text = os.environ.get("DDBENCH_CHECKPOINT_SECONDS", "60")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise BadInput(
+            f"found '{text}'", field="DDBENCH_CHECKPOINT_SECONDS", allowed="seconds >= 0"
+        )
+    return seconds

@@ -14,6 +14,8 @@ from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
 
+from ddbench.errors import BadInput
+
 
 @cache
 def names(package: str) -> tuple[str, ...]:
@@ -36,4 +38,10 @@ def load(package: str, name: str) -> ModuleType:
         module = entry.load()
         assert isinstance(module, ModuleType), f"entry point {name} of {package} is no module"
         return module
-    return importlib.import_module(f"{package}.{name}")
+    try:
+        return importlib.import_module(f"{package}.{name}")
+    except BadInput:
+        raise
+    except Exception as error:  # somebody's file: any kind of mistake
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BadInput(f"plug-in {package}.{name} cannot be loaded ({text})") from error

@@ -28,6 +28,8 @@ def code_version() -> str:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
+        if not git("ls-files", "--", Path(__file__).name):
+            return ""  # installed inside somebody else's checkout
         commit = git("rev-parse", "HEAD")
         return commit + ("+" if commit and git("status", "--porcelain", "--", ".") else "")
     except OSError:

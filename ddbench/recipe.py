@@ -17,12 +17,16 @@ from ddbench import datasets, methods, networks
 from ddbench.datasets import DatasetFacts, DatasetSpec
 from ddbench.errors import BadInput
 from ddbench.features import FeatureSpec, budget
-from ddbench.methods import Method, TrainedOn
+from ddbench.methods import Method, Selecting, TrainedOn
 from ddbench.networks import Network, Shape
 from ddbench.protocols import EvaluationSpec, Plan, parse_augmentation
 from ddbench.spec import Spec, dump_yaml, fingerprint
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
+_LEARNING_FIELDS = {
+    "lambda_task", "optimizer", "lr", "momentum", "weight_decay", "match_params", "contrast",
+}  # fmt: skip
+"""Fields of F that change nothing where F stays as initialised."""
 _LATER = {"correct": "an init of trajectory methods", "recipe": "another recipe's set"}
 
 
@@ -179,9 +183,17 @@ class Recipe(Spec):
                 f"false keeps x as initialised, which needs init real (found {self.init_name})",
                 field="features.update_images", allowed="true, or init: {from: real}",
             )  # fmt: skip
-        if not features.update_images and self.feature_source == "init":
-            raise BadInput("with source init nothing would be learned: this is method random",
+        learned = self.feature_source == "matching" and features.learns
+        if not features.update_images and not learned:
+            raise BadInput("neither x nor F would be learned: this is method random",
                            field="features.update_images", allowed="true")  # fmt: skip
+        if features.use == "best" and not learned:
+            raise BadInput("'best' is told by the fit of a learned F", field="features.use",
+                           allowed="mean, random")  # fmt: skip
+        alone = self.ipc == 1 or features.granularity == "per_class"
+        if features.contrast.weight > 0 and features.contrast.variant == "per_image" and alone:
+            raise BadInput("contrast has no pairs: every class has one F",
+                           field="features.contrast.weight", allowed="0")  # fmt: skip
         self._check_feature_init(features, facts)
         try:
             item = features.item_shape(self.feature_network, facts.shape)
@@ -238,6 +250,11 @@ class Recipe(Spec):
         if self.init is not None:
             return self.init.from_
         return self.method.inits[0] if self.method.inits else None
+
+    @property
+    def takes_real_images(self) -> bool:
+        """Whether the images are, or start as, real training images."""
+        return self.init_name == "real" or isinstance(self.method, Selecting)
 
     @property
     def evaluated_networks(self) -> list[Network]:
@@ -331,8 +348,14 @@ class Recipe(Spec):
                 mode="json", exclude_defaults=True,
                 exclude={"budget": True, "layer": True, "update": True, "init": {"network"}},
             )  # fmt: skip
+            if self.features.init.source == "noise":
+                written["init"] = {"source": "noise"}
             if not written.get("init"):
                 written.pop("init", None)
+            if self.feature_source == "init":
+                written = {k: v for k, v in written.items() if k not in _LEARNING_FIELDS}
+            if self.features.n_feat == 1:
+                written.pop("use", None)  # of one feature, mean, random and best are the same
             features = {
                 **written,
                 "layer": self.feature_network.layer_index(self.features.layer, self.facts.shape),

@@ -14,9 +14,11 @@ from pathlib import Path
 from ddbench import store
 from ddbench.distilling import distill
 from ddbench.engine import Engine, resolve_device
+from ddbench.errors import BadInput
 from ddbench.job import Job, result_file
 from ddbench.recipe import Recipe
 from ddbench.scoring import evaluate, missing_rows
+from ddbench.stopping import stop_requests
 from ddbench.trained import cache_file, trained
 
 log = logging.getLogger(__name__)
@@ -33,9 +35,16 @@ class Outcome:
 
 
 def is_done(recipe: Recipe, seed: int, results: Path) -> bool:
-    """Whether the file exists with every score that the recipe asks for."""
+    """Whether the file is finished and has every score that the recipe asks for."""
     path = result_file(recipe, seed, results)
-    return path.is_file() and not missing_rows(recipe, store.read_header(path).evaluations)
+    if not path.is_file():
+        return False
+    try:
+        header = store.read_header(path)
+    except BadInput as error:
+        problem = f"{error.problem}; remove the file to make it again"
+        raise BadInput(problem, file=path) from None
+    return header.attrs["status"] == "done" and not missing_rows(recipe, header.evaluations)
 
 
 def run(
@@ -58,21 +67,24 @@ def run(
     Raises:
         BadInput: data missing, or an impossible device.
         Locked: another process is writing this result.
-        CutOff: the process was asked to stop; a checkpoint was written.
+        CutOff: the process was asked to stop; what can be resumed was saved.
         RunFailed: numbers that are not finite.
     """
     path = result_file(recipe, seed, results)
-    with store.writer_lock(path):
-        if "evaluate" in stages and is_done(recipe, seed, results):
-            return Outcome(path, fresh=False)
-        job = Job(recipe, seed, path, resolve_device(device), download, engine)
-        if "experts" in stages:
+    leftovers = store.checkpoint_directory(path)
+    if "evaluate" in stages and is_done(recipe, seed, results) and not leftovers.exists():
+        return Outcome(path, fresh=False)
+    with store.writer_lock(path), stop_requests() as stopped:
+        job = Job(recipe, seed, path, resolve_device(device), download, engine, stopped)
+        if "experts" in stages and ("distill" not in stages or not path.is_file()):
             train_experts(job)
+            job.stop_if_asked()
         if "distill" in stages and not path.is_file():
             job.publish(distill(job))
             store.checkpoint.clear(job.checkpoints)
         if "evaluate" in stages:
             evaluate(job)
+            store.checkpoint.clear(job.checkpoints)
     return Outcome(path, fresh=True)
 
 

@@ -148,6 +148,9 @@ def create(
 def from_state(network: Network, shape: Shape, classes: int, state: Mapping[str, Tensor]) -> Stack:
     """A stack from stored numbers [K, ...]; raises ``KeyError`` if one is missing."""
     module = network.build(shape, classes)
+    for name, like in [*module.named_parameters(), *module.named_buffers()]:
+        if state[name].shape[1:] != like.shape:
+            raise KeyError(f"{name} is {list(state[name].shape[1:])}, not {list(like.shape)}")
     params = {name: state[name] for name, _ in module.named_parameters()}
     buffers = {name: state[name].clone() for name, _ in module.named_buffers()}
     return Stack(module, tuple(network.feature_shapes(shape)), params, buffers)

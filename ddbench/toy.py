@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ddbench import datasets
+from ddbench.errors import BadInput
+from ddbench.networks import Network
 from ddbench.recipe import Recipe
 
 FOLDER = ".toy"
@@ -20,8 +22,11 @@ _EPOCHS, _REPEATS = 3, 2
 
 
 def results_folder(results: Path) -> Path:
-    """Where toy results lie below ``results``."""
-    return results / FOLDER
+    """Where toy results lie below ``results``; raises ``BadInput`` if a link leads elsewhere."""
+    folder = results / FOLDER
+    if folder.exists() and not folder.resolve().is_relative_to(results.resolve()):
+        raise BadInput("leads out of the results folder through a link", file=folder)
+    return folder
 
 
 def shrink(recipe: Recipe, results: Path) -> Recipe:
@@ -40,12 +45,30 @@ def shrink(recipe: Recipe, results: Path) -> Recipe:
         "step_size": None,
         "snapshots": [],
         "selection": "last",
-        "networks": [net.narrow().model_dump() for net in recipe.evaluated_networks],
+        "networks": _narrowed(recipe.evaluated_networks),
+        "augmentation": _augmentation(recipe),
     }
     if data["features"] is not None:
+        data["features"]["init"]["network"] = None
         data["features"]["init"]["epochs"] = min(1, data["features"]["init"]["epochs"])
         data["features"]["budget"] = {}
     return Recipe.parse(data, file=f"toy of {recipe.name}")
+
+
+def _narrowed(found: list[Network]) -> list[dict[str, Any]]:
+    """Narrow versions, each once: two widths of one network become the same."""
+    narrow = [network.narrow() for network in found]
+    known = [network.identity() for network in narrow]
+    return [
+        network.model_dump() for index, network in enumerate(narrow)
+        if network.identity() not in known[:index]
+    ]  # fmt: skip
+
+
+def _augmentation(recipe: Recipe) -> object:
+    """What the protocol gives on the recipe's own dataset, which the toy's no longer tells."""
+    _, plan = recipe.plans()[0]
+    return "none" if plan.augmentation is None else plan.augmentation.model_dump()
 
 
 def _toy_dataset(recipe: Recipe, folder: Path) -> dict[str, Any]:

@@ -16,18 +16,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ddbench.data import RealData
+from ddbench.engine import set_numerics
 from ddbench.methods import TrainedOn
 from ddbench.objective import Examples, SyntheticLoss
 from ddbench.protocols import parse_augmentation
 from ddbench.randomness import Streams
 from ddbench.spec import fingerprint
 from ddbench.stack import Stack, create, from_state
+from ddbench.store.atomic import publish
 from ddbench.training import Draws, OptimizerSpec, train
 
 
 def cache_root() -> Path:
     """``DDBENCH_CACHE``, default ``~/.cache/ddbench``."""
-    return Path(os.environ.get("DDBENCH_CACHE") or Path.home() / ".cache" / "ddbench")
+    return Path(os.environ.get("DDBENCH_CACHE") or "~/.cache/ddbench").expanduser()
 
 
 def cache_file(spec: TrainedOn, data: RealData, streams: Streams) -> Path:
@@ -35,11 +37,9 @@ def cache_file(spec: TrainedOn, data: RealData, streams: Streams) -> Path:
     identity = {
         **spec.model_dump(mode="json", exclude={"network"}),
         "network": spec.network.identity(),
-        "data": data.sha256,
-        "space": [data.space.name, list(data.space.mean), list(data.space.std)],
-        "train": len(data.x_train),
+        "data": [data.sha256, data.preparation, list(data.x_train.shape)],
         "seed": streams.seed,
-        "device": streams.device.type,
+        "device": [streams.device.type, torch.get_num_threads(), torch.__version__],
     }
     return cache_root() / "networks" / f"{fingerprint(identity)}.safetensors"
 
@@ -54,15 +54,14 @@ def trained(spec: TrainedOn, data: RealData, streams: Streams) -> Stack:
         except (SafetensorError, KeyError, OSError):
             path.unlink(missing_ok=True)  # damaged: made again, to the same bits
     stack = _train(spec, data, streams)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sibling = path.with_suffix(f".{os.getpid()}.tmp")
     state = {**stack.params, **stack.buffers}
-    save_file({name: value.detach().contiguous() for name, value in state.items()}, sibling)
-    sibling.replace(path)
+    with publish(path) as temporary:
+        save_file({name: value.detach().contiguous() for name, value in state.items()}, temporary)
     return stack
 
 
 def _train(spec: TrainedOn, data: RealData, streams: Streams) -> Stack:
+    set_numerics(allow_tf32=False)  # one file for all recipes: in float32, whatever they use
     members = range(spec.members)
     stack = create(
         spec.network, data.shape, data.num_classes, streams.generators("trained: init", members)

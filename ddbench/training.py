@@ -19,7 +19,7 @@ from ddbench.objective import Batch, Examples, SyntheticLoss
 from ddbench.randomness import uniforms
 from ddbench.stack import Stack
 
-_BLOCK = 4_000_000  # random numbers drawn at once
+_BLOCK = 250_000  # numbers drawn at once for each network; does not depend on the stack
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Draws:
 
     def orders(self, epochs: int, count: int) -> Iterator[Tensor]:
         """A permutation per network for every epoch, int64 [N, K] each; drawn in blocks."""
-        block = max(1, _BLOCK // (count * len(self._order)))
+        block = max(1, _BLOCK // count)
         for start in range(0, epochs, block):
             drawn = uniforms(self._order, min(block, epochs - start), count)
             yield from drawn.argsort(dim=1, stable=True)

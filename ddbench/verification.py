@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +14,11 @@ import numpy as np
 import torch
 
 from ddbench import runner, store
+from ddbench.distilled import DistilledSet
 from ddbench.engine import Engine, resolve_device
 from ddbench.errors import BadInput
 from ddbench.recipe import Recipe
+from ddbench.scoring import row_of
 from ddbench.store import EvaluationRecord, Result
 
 _TIMES = ("seconds",)
@@ -21,7 +27,8 @@ _TIMES = ("seconds",)
 def verify(recipe: Recipe, seed: int, results: Path, *, device: str = "auto") -> list[str]:
     """Differences between the stored result and the same run done again; empty when bit-equal.
 
-    The run is repeated with the stored threads, stack and micro-batch.
+    The run is repeated with the stored threads, stack and micro-batch, and with nothing cached.
+    Only the scores that the recipe asks for are compared; the file may hold others.
 
     Raises:
         BadInput: there is no finished result to verify.
@@ -34,22 +41,56 @@ def verify(recipe: Recipe, seed: int, results: Path, *, device: str = "auto") ->
         str(resolve_device(device)),
         *(int(stored.attrs[name]) for name in ("threads", "stack", "microbatch")),
     )
-    with tempfile.TemporaryDirectory(prefix="ddbench-verify-") as folder:
-        again = runner.run(recipe, seed, Path(folder), device=device, engine=engine)
-        return differences(stored, store.read(again.path))
+    with tempfile.TemporaryDirectory(prefix="ddbench-verify-") as folder, _empty_cache(folder):
+        again = store.read(
+            runner.run(recipe, seed, Path(folder), device=device, engine=engine).path
+        )
+    asked = {row_of(record) for record in again.evaluations}
+    rows = tuple(record for record in stored.evaluations if row_of(record) in asked)
+    return differences(replace(stored, evaluations=rows), again)
+
+
+@contextmanager
+def _empty_cache(folder: str) -> Iterator[None]:
+    """Networks trained on real data are made again too."""
+    before = os.environ.get("DDBENCH_CACHE")
+    os.environ["DDBENCH_CACHE"] = str(Path(folder) / "cache")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["DDBENCH_CACHE"]
+        else:
+            os.environ["DDBENCH_CACHE"] = before
 
 
 def differences(a: Result, b: Result) -> list[str]:
-    """What differs in the sets and the scores of two results; times and environments may."""
-    found = []
-    if (a.synthetic is None) != (b.synthetic is None):
-        return ["one has a synthetic set, the other has none"]
-    for name in ("x", "y", "F"):
-        found += _compare(name, getattr(a.synthetic, name, None), getattr(b.synthetic, name, None))
+    """What differs in the sets, logs and scores of two results; times and environments may."""
+    found = _compare_sets("", a.synthetic, b.synthetic)
+    if sorted(a.snapshots) != sorted(b.snapshots):
+        found.append(f"snapshots at {sorted(a.snapshots)} against {sorted(b.snapshots)}")
+    for iteration in sorted(set(a.snapshots) & set(b.snapshots)):
+        place = f"snapshot {iteration}: "
+        found += _compare_sets(place, a.snapshots[iteration], b.snapshots[iteration])
+    for name in sorted(set(a.log) | set(b.log)):
+        if not _equal(a.log.get(name, np.zeros(0)), b.log.get(name, np.zeros(0))):
+            found.append(f"the log of {name} differs")
     if len(a.evaluations) != len(b.evaluations):
         return [*found, f"{len(a.evaluations)} scores against {len(b.evaluations)}"]
     for ours, theirs in zip(a.evaluations, b.evaluations, strict=True):
         found += _compare_records(ours, theirs)
+    return found
+
+
+def _compare_sets(place: str, a: DistilledSet | None, b: DistilledSet | None) -> list[str]:
+    if a is None or b is None:
+        return [] if a is b else [f"{place}one has a synthetic set, the other has none"]
+    found = []
+    for name in ("x", "y", "F"):
+        found += _compare(f"{place}{name}", getattr(a, name), getattr(b, name))
+    for name in ("kind", "features", "lr"):
+        if getattr(a, name) != getattr(b, name):
+            found.append(f"{place}{name}: {getattr(a, name)} against {getattr(b, name)}")
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import torch
 
 from ddbench import api, store
 from ddbench.arms import recipe_arms
-from ddbench.errors import BadInput
+from ddbench.engine import Engine
+from ddbench.errors import BadInput, CutOff
 from ddbench.recipe import Recipe
 from ddbench.runner import is_done, result_file, run
+from ddbench.verification import verify
 
 BASE: dict[str, Any] = {
     "name": "scored",
@@ -148,3 +152,78 @@ def test_api_evaluate_takes_other_networks_and_protocols(tmp_path: Path) -> None
     assert [record.network for record in records] == ["ConvNetD1"] * 2
     assert {record.protocol for record in records} == {"dsa"}
     assert path.read_bytes() == before
+
+
+def test_a_longer_run_recomputes_its_ensemble(tmp_path: Path) -> None:
+    few = BASE["evaluation"] | {"ensemble": True, "repeats": 2}
+    made(tmp_path / "grown", evaluation=few)
+    _, grown = made(tmp_path / "grown", evaluation=few | {"repeats": 4})
+    _, whole = made(tmp_path / "whole", evaluation=few | {"repeats": 4})
+    wanted = {r.evaluation_key: r.accuracy for r in whole.evaluations if r.network_seed == -1}
+    found = {r.evaluation_key: r.accuracy for r in grown.evaluations if r.network_seed == -1}
+    assert len(found) == 2 and wanted.items() <= found.items()
+
+
+def test_another_evaluation_joins_the_file_and_both_verify(tmp_path: Path) -> None:
+    first, _ = made(tmp_path)
+    second, result = made(tmp_path, evaluation=BASE["evaluation"] | {"epochs": 3})
+    assert len(result.evaluations) == 6 and result.attrs["status"] == "done"
+    assert is_done(first, 0, tmp_path) and is_done(second, 0, tmp_path)
+    assert verify(first, 0, tmp_path, device="cpu") == []
+    assert verify(second, 0, tmp_path, device="cpu") == []
+
+
+def test_tracking_the_best_later_scores_again(tmp_path: Path) -> None:
+    _, plain = made(tmp_path)
+    _, tracked = made(tmp_path, evaluation=BASE["evaluation"] | {"test_every": 2})
+    assert accuracies(plain) == accuracies(tracked)
+    assert not any(np.isnan(record.best_accuracy) for record in tracked.evaluations)
+
+
+def test_an_interrupted_evaluation_keeps_its_scores_apart_until_the_arm_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DDBENCH_CHECKPOINT_SECONDS", "0")
+    recipe, whole = made(tmp_path / "whole")
+    engine = Engine("cpu", 1, 1, 100)
+    trained: list[int] = []
+    ask_to_stop_after(monkeypatch, trained, 2)
+    with pytest.raises(CutOff):
+        run(recipe, 0, tmp_path / "cut", device="cpu", engine=engine)
+    path = result_file(recipe, 0, tmp_path / "cut")
+    assert store.read_header(path).evaluations == ()
+    monkeypatch.undo()
+    again = store.read(run(recipe, 0, tmp_path / "cut", device="cpu").path)
+    assert len(again.evaluations) == 3 and again.attrs["status"] == "done"
+    assert accuracies(again) == pytest.approx(accuracies(whole), abs=0.02)
+    assert not store.checkpoint_directory(path).exists()
+
+
+def ask_to_stop_after(monkeypatch: pytest.MonkeyPatch, trained: list[int], count: int) -> None:
+    """Raise SIGTERM in this process when ``count`` networks are scored."""
+    from ddbench import scoring
+
+    original = scoring.score
+
+    def counted(*args: Any, **named: Any) -> Any:
+        for record in original(*args, **named):
+            trained.append(record.network_seed)
+            if len(trained) == count:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield record
+
+    monkeypatch.setattr(scoring, "score", counted)
+
+
+def test_a_validation_split_too_small_for_the_ipc_is_refused(tmp_path: Path) -> None:
+    fields = {"dataset": {"name": "digits", "validation": 0.5}, "ipc": 72, "init": None,
+              "method": "random"}  # fmt: skip
+    with pytest.raises(BadInput, match="smallest class has 70") as error:
+        made(tmp_path, **fields)
+    assert error.value.field == "ipc"
+
+
+def test_a_network_is_evaluated_once() -> None:
+    twice = ["ConvNetD2W8", {"name": "ConvNetD2", "width": 8}]
+    with pytest.raises(BadInput, match="stands twice"):
+        Recipe.parse(BASE | {"evaluation": {"networks": twice}})

@@ -692,7 +692,7 @@ def test_acceptance_1_images_distilled_at_lambda_zero_are_those_without_features
 def test_learning_moves_features_and_repeats_exactly(tmp_path: Path) -> None:
     spec = {"lambda_reg": 0.1, "lambda_task": 0.1, "n_feat": 2, "use": "best"}
     learned, again = (distilled(spec, tmp_path / name) for name in ("one", "two"))
-    start = distilled({**spec, "source": "init"}, tmp_path / "start")
+    start = distilled({**spec, "source": "init", "use": "mean"}, tmp_path / "start")
     assert learned.F is not None and again.F is not None and start.F is not None
     assert torch.equal(learned.F, again.F) and torch.equal(learned.x, again.x)
     assert not torch.equal(start.F, learned.F)

@@ -13,14 +13,14 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "ddbench"
 
 ORDER = """
-errors spec plugins randomness distilled progress
+errors spec plugins randomness distilled progress stopping store
 networks augment datasets zca data
 features.spec features.budget features.transform features.metrics features.contrast features
 protocols methods recipe recipe_files arms estimates schema
-stack objective training trained features.source
-engine synthetic task matching
+stack objective training engine trained features.source
+synthetic task matching
 methods.*
-store provenance job evaluation distilling scoring runner
+provenance job evaluation distilling scoring runner
 toy verification leaderboard show inspection
 api cli __main__
 """.split()

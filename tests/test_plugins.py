@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -13,39 +15,8 @@ from ddbench.errors import BadInput
 from ddbench.recipe import Recipe
 from ddbench.runner import run
 
-METHOD = '''
-"""Pulls every image towards the mean of its class."""
-from typing import ClassVar, Literal
-from pydantic import Field
-from ddbench.methods import Method, Step
-
-
-class Pull(Method):
-    """Moves random real images towards their class mean."""
-
-    inits: ClassVar = ("real",)
-    toy: ClassVar = {"iterations": 2}
-    name: Literal["pull"] = "pull"
-    iterations: int = Field(5, ge=1)
-    lr_img: float = Field(0.1, gt=0)
-
-    @property
-    def pixel_sgd(self):
-        return self.lr_img, 0.0
-
-    def iterations_of(self, ipc):
-        return self.iterations
-
-    def distill(self, task):
-        from ddbench.methods.average import Average
-        means = Average().images(task).repeat_interleave(task.ipc, 0)
-        for iteration in task.iterations(self.iterations):
-            loss = task.variables.step(lambda view: [(view.x - means).square().sum()])
-            yield Step(iteration, {"loss": loss})
-
-
-METHOD = Pull
-'''
+PAGE = Path(__file__).resolve().parent.parent / "CONTRIBUTING.md"
+METHOD = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
 PROTOCOL = '''
 """Two epochs."""
 SUMMARY = "two epochs"
@@ -67,6 +38,8 @@ def added(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     for package, folder in places.items():
         package.__path__.remove(str(folder))
+    for name in ("ddbench.methods.pull", "ddbench.protocols.short"):
+        sys.modules.pop(name, None)
     plugins.names.cache_clear()
 
 
@@ -92,6 +65,13 @@ def test_two_plugins_of_one_name_are_an_error(added: Path, monkeypatch: pytest.M
 def test_an_unknown_network_names_the_nearest() -> None:
     with pytest.raises(BadInput, match="did you mean 'ConvNetD3'"):
         networks.resolve("ConvNetD33")
+
+
+def test_a_method_that_steps_must_say_how_often(added: Path) -> None:
+    lines = METHOD.replace("def iterations_of", "def something_else")
+    (added / "methods" / "pull.py").write_text(lines)
+    with pytest.raises(BadInput, match="must define iterations_of"):
+        methods.resolve("pull")
 
 
 def test_missing_plugins_are_key_errors() -> None:

@@ -7,6 +7,7 @@ imports what it needs inside ``run``, so that ``--help`` is quick.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -54,11 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         build_parser().print_help()
         return EXIT_BAD_INPUT
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    level = logging.DEBUG if os.environ.get("DDBENCH_DEBUG") else logging.INFO
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("ddbench").setLevel(level)
     codes = {BadInput: EXIT_BAD_INPUT, RunFailed: EXIT_FAILED, CutOff: EXIT_CUT_OFF}
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without the character still prints
     try:
         code: int = args.handler(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except (BadInput, RunFailed, CutOff) as error:
         print(f"ddbench: {' '.join(str(error).splitlines())}", file=sys.stderr)
         code = codes[type(error)]
@@ -68,4 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has gone: no message can reach it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_DONE
+    except OSError as error:  # a path that cannot be read or written
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"ddbench: {place}{error.strerror or error}", file=sys.stderr)
+        code = EXIT_BAD_INPUT
     return code

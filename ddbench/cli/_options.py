@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ddbench.errors import BadInput
 
 if TYPE_CHECKING:
     from ddbench.recipe import Recipe
@@ -27,9 +30,16 @@ def add_recipes(
 def add_results(parser: argparse.ArgumentParser) -> None:
     """``--results``."""
     parser.add_argument(
-        "--results", type=Path, metavar="DIR", default=None,
+        "--results", type=folder, metavar="DIR", default=None,
         help="folder of results (default: DDBENCH_RESULTS, else results)",
     )  # fmt: skip
+
+
+def folder(text: str) -> Path:
+    """A path that names something: an empty one would mean the working directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    return Path(text)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +49,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def results_folder(args: argparse.Namespace) -> Path:
     """The folder of results."""
-    return args.results or Path(os.environ.get("DDBENCH_RESULTS") or "results")
+    path: Path = args.results or Path(os.environ.get("DDBENCH_RESULTS") or "results")
+    if path.exists() and not path.is_dir():
+        raise BadInput(f"'{path}' is a file", field="--results", allowed="a folder")
+    return path
 
 
 def read_recipes(args: argparse.Namespace) -> Iterator[Recipe]:
@@ -48,6 +61,8 @@ def read_recipes(args: argparse.Namespace) -> Iterator[Recipe]:
 
     overrides = list(args.overrides)
     if args.seeds is not None:
+        if not re.fullmatch(r"[0-9]+(,[0-9]+)*", args.seeds):
+            raise BadInput(f"found '{args.seeds}'", field="--seeds", allowed="numbers: 0,1,2")
         overrides.append(f"seeds=[{args.seeds}]")
     for path in [file for name in args.recipes for file in _expanded(name)]:
         yield recipe_files.read(path, overrides)
@@ -56,8 +71,6 @@ def read_recipes(args: argparse.Namespace) -> Iterator[Recipe]:
 def _expanded(name: str) -> list[str]:
     """A folder stands for the recipes in it."""
     if Path(name).is_dir():
-        from ddbench.errors import BadInput
-
         found = sorted(str(path) for path in Path(name).glob("*.yaml"))
         if not found:
             raise BadInput("holds no recipe (*.yaml)", file=name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 
 from ddbench.cli import _options
@@ -27,6 +28,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(lines, indent=2))
         return 0
+    if not lines:
+        print(f"ddbench: no {args.what} with '{args.filter}' in the name", file=sys.stderr)
     width = max(map(len, lines), default=0)
     for name, text in lines.items():
         print(f"{name:<{width}}  {text}".rstrip())

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,25 +41,34 @@ def run(args: argparse.Namespace) -> int:
 
         recipes = [toy.shrink(recipe, results) for recipe in recipes]
         results = toy.results_folder(results)
-    failed, told = [], []
-    for recipe in recipes:
-        for seed in recipe.seeds:
-            entry = _one(args, recipe, seed, results, stages)
-            told.append(entry)
-            if entry["state"] not in ("done", "found", "verified"):
-                failed.append(f"{recipe.name} seed {seed}: {entry['reason']}")
+    told = [entry for recipe in recipes for entry in _seeds(args, recipe, results, stages)]
     if args.json:
         print(json.dumps(told, indent=2))
-    for line in failed:
-        print(f"ddbench: failed: {line}", file=sys.stderr)
-    return 1 if failed else 0
+    unfinished = [entry for entry in told if "reason" in entry]
+    for entry in unfinished:
+        place = f"{entry['recipe']} seed {entry['seed']}"
+        print(f"ddbench: {place}: {entry['state']}: {entry['reason']}", file=sys.stderr)
+    if not unfinished:
+        return 0
+    return 2 if all(entry["state"] == "bad input" for entry in unfinished) else 1
+
+
+def _seeds(
+    args: argparse.Namespace, recipe: Recipe, results: Path, stages: list[str]
+) -> Iterator[dict[str, Any]]:
+    """What happened to every seed; bad input, such as missing data, ends a recipe."""
+    for seed in recipe.seeds:
+        entry = _one(args, recipe, seed, results, stages)
+        yield entry
+        if entry["state"] == "bad input":
+            return
 
 
 def _settings(args: argparse.Namespace) -> tuple[Path, list[str]]:
     from ddbench.errors import unknown
 
     known = ("experts", "distill", "label", "evaluate")
-    stages = args.stages.split(",") if args.stages else list(known)
+    stages = list(known) if args.stages is None else args.stages.split(",")
     for stage in stages:
         if stage not in known:
             raise unknown("stage", stage, known, field="--stages")
@@ -68,24 +78,39 @@ def _settings(args: argparse.Namespace) -> tuple[Path, list[str]]:
 def _one(
     args: argparse.Namespace, recipe: Recipe, seed: int, results: Path, stages: list[str]
 ) -> dict[str, Any]:
-    """Do one recipe and seed; what happened, as plain data."""
-    from ddbench import runner, verification
-    from ddbench.errors import RunFailed
-    from ddbench.store import Locked
+    """Do one recipe and seed; what happened, as plain data (``reason`` where it did not end)."""
+    from ddbench.errors import BadInput, CutOff
 
     entry: dict[str, Any] = {"recipe": recipe.name, "key": recipe.key, "seed": seed}
     try:
-        if args.verify:
-            differing = verification.verify(recipe, seed, results, device=args.device)
-            if differing:
-                return entry | {"state": "differs", "reason": "; ".join(differing[:5])}
-            log.info("%s seed %d: bit-equal when repeated", recipe.name, seed)
-            return entry | {"state": "verified"}
-        outcome = runner.run(
-            recipe, seed, results, device=args.device, stages=stages, download=args.download
-        )
-    except (RunFailed, Locked, MemoryError, OSError) as error:
-        return entry | {"state": "failed", "reason": str(error) or type(error).__name__}
-    state = "done" if outcome.fresh else "found"
-    log.info("%s seed %d: %s, %s", recipe.name, seed, state, outcome.path)
-    return entry | {"state": state, "path": str(outcome.path)}
+        return entry | _done(args, recipe, seed, results, stages)
+    except CutOff:
+        raise
+    except BadInput as error:
+        return entry | {"state": "bad input", "reason": str(error)}
+    except Exception as error:  # whatever happened to one run, the others go on
+        log.debug("%s seed %d", recipe.name, seed, exc_info=error)
+        text = " ".join(str(error).split()) or "no message"
+        return entry | {"state": "failed", "reason": f"{type(error).__name__}: {text}"}
+
+
+def _done(
+    args: argparse.Namespace, recipe: Recipe, seed: int, results: Path, stages: list[str]
+) -> dict[str, Any]:
+    from ddbench import runner, verification
+
+    if args.verify:
+        differing = verification.verify(recipe, seed, results, device=args.device)
+        if differing:
+            return {"state": "differs", "reason": "; ".join(differing[:5])}
+        log.info("%s seed %d: bit-equal when repeated", recipe.name, seed)
+        return {"state": "verified"}
+    outcome = runner.run(
+        recipe, seed, results, device=args.device, stages=stages, download=args.download
+    )
+    state = "found"
+    if outcome.fresh:
+        state = "done" if runner.is_done(recipe, seed, results) else "stages done"
+    path = str(outcome.path) if outcome.path.exists() else None
+    log.info("%s seed %d: %s, %s", recipe.name, seed, state, path or "no result yet")
+    return {"state": state, "path": path}

@@ -30,5 +30,8 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None:
         print(text)
     else:
-        args.output.write_text(text + "\n", encoding="utf-8")
+        from ddbench.store.atomic import publish
+
+        with publish(args.output) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
     return 0

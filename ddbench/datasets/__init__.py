@@ -133,7 +133,7 @@ class DatasetSpec(Spec):
     like: str | None = None
     label: str | None = None
     zca: bool = False
-    image_size: Annotated[int, Field(gt=0)] | None = None
+    image_size: Annotated[int, Field(gt=0, le=4096)] | None = None
     antialias: bool | None = None
     validation: Annotated[float, Field(gt=0, le=0.5)] | None = None
     constants: str = "dc"

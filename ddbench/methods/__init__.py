@@ -65,6 +65,15 @@ class Method(Spec):
 
     name: str
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **named: Any) -> None:
+        """A method that steps must say how often, and how far: the defaults would be silent."""
+        if cls.distill is Method.distill:
+            return
+        for needed in ("iterations_of", "pixel_sgd"):
+            if getattr(cls, needed) is getattr(Method, needed):
+                raise TypeError(f"{cls.__name__} has distill, so it must define {needed}")
+
     def check(self, ipc: int, smallest_class: int | None) -> None:
         """Raise ``BadInput`` if the method cannot make ``ipc`` images per class."""
 

@@ -44,7 +44,7 @@ class ConvNet(Network):
     """
 
     examples: ClassVar[tuple[str, ...]] = (
-        *(f"ConvNetD{depth}" for depth in range(1, 7)),
+        *(f"ConvNetD{depth}" for depth in range(1, 9)),
         "ConvNet", "ConvNetW32", "ConvNetW64", "ConvNetW128", "ConvNetW256",
         "ConvNetAS", "ConvNetAR", "ConvNetAL", "ConvNetASwish", "ConvNetASwishBN",
         "ConvNetNN", "ConvNetBN", "ConvNetLN", "ConvNetIN", "ConvNetGN",

@@ -154,7 +154,11 @@ class EvaluationSpec(Spec):
         if value is None:
             return None
         items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        return [_network(index, item) for index, item in enumerate(items)]
+        found = [_network(index, item) for index, item in enumerate(items)]
+        for index, network in enumerate(found):
+            if network.identity() in [other.identity() for other in found[:index]]:
+                raise BadInput(f"'{network.label}' stands twice", field=f"networks.{index}")
+        return found
 
     @field_validator("augmentation", mode="before")
     @classmethod
