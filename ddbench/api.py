@@ -12,7 +12,6 @@ The command line is a thin layer over the same functions.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from ddbench.engine import choose, configure, resolve_device
 from ddbench.evaluation import Target, score
 from ddbench.features.source import spec_of
 from ddbench.networks import resolve as resolve_network
+from ddbench.places import results_root
 from ddbench.protocols import EvaluationSpec
 from ddbench.randomness import Streams
 from ddbench.recipe import Recipe
@@ -71,11 +71,6 @@ def read_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe_files.read(name, overrides)
 
 
-def default_results() -> Path:
-    """``DDBENCH_RESULTS``, default ``results``."""
-    return Path(os.environ.get("DDBENCH_RESULTS") or "results")
-
-
 def run(
     recipe: Recipe | str | Path,
     *,
@@ -90,7 +85,7 @@ def run(
         BadInput, RunFailed, CutOff, Locked: see ``runner.run``.
     """
     ready = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
-    return runner.run(ready, seed, results or default_results(), device=device).path
+    return runner.run(ready, seed, results or results_root(), device=device).path
 
 
 def evaluate(
@@ -153,4 +148,4 @@ def table(paths: Sequence[str | Path], *, fmt: str = "github", by_bytes: bool = 
     return leaderboard.table([Path(path) for path in paths], fmt=fmt, by_bytes=by_bytes)
 
 
-__all__ = ["SetDataset", "default_results", "evaluate", "load", "read_recipe", "run", "table"]
+__all__ = ["SetDataset", "evaluate", "load", "read_recipe", "run", "table"]

@@ -19,9 +19,12 @@ from ddbench.errors import BadInput
 from ddbench.features import FeatureSpec, budget
 from ddbench.methods import Method, Selecting, TrainedOn
 from ddbench.networks import Network, Shape
+from ddbench.places import data_root
 from ddbench.protocols import EvaluationSpec, Plan, parse_augmentation
 from ddbench.spec import Spec, dump_yaml, fingerprint
 
+STAGES = ("experts", "distill", "label", "evaluate")
+"""What a run is made of, in order; ``label`` is for methods that store labels per view."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 _LEARNING_FIELDS = {
     "lambda_task", "optimizer", "lr", "momentum", "weight_decay", "match_params", "contrast",
@@ -336,7 +339,7 @@ class Recipe(Spec):
 
     def _identity(self) -> dict[str, Any]:
         dataset = self.dataset.model_dump(mode="json", exclude_defaults=True)
-        content = datasets.content_id(self.dataset, datasets.data_root())
+        content = datasets.content_id(self.dataset, data_root())
         if content is not None:
             dataset = {**dataset, "content": content}
             dataset.pop("path", None)

@@ -16,14 +16,12 @@ from ddbench.distilling import distill
 from ddbench.engine import Engine, resolve_device
 from ddbench.errors import BadInput
 from ddbench.job import Job, result_file
-from ddbench.recipe import Recipe
+from ddbench.recipe import STAGES, Recipe
 from ddbench.scoring import evaluate, missing_rows
 from ddbench.stopping import stop_requests
 from ddbench.trained import cache_file, trained
 
 log = logging.getLogger(__name__)
-
-STAGES = ("experts", "distill", "label", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -97,4 +95,4 @@ def train_experts(job: Job) -> None:
         trained(spec, job.data, job.streams)
 
 
-__all__ = ["STAGES", "Outcome", "is_done", "result_file", "run", "train_experts"]
+__all__ = ["Outcome", "is_done", "result_file", "run", "train_experts"]

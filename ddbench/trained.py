@@ -6,7 +6,6 @@ safetensors files, so that recipes share them and a second run finds them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,17 +18,13 @@ from ddbench.data import RealData
 from ddbench.engine import set_numerics
 from ddbench.methods import TrainedOn
 from ddbench.objective import Examples, SyntheticLoss
+from ddbench.places import cache_root
 from ddbench.protocols import parse_augmentation
 from ddbench.randomness import Streams
 from ddbench.spec import fingerprint
 from ddbench.stack import Stack, create, from_state
 from ddbench.store.atomic import publish
 from ddbench.training import Draws, OptimizerSpec, train
-
-
-def cache_root() -> Path:
-    """``DDBENCH_CACHE``, default ``~/.cache/ddbench``."""
-    return Path(os.environ.get("DDBENCH_CACHE") or "~/.cache/ddbench").expanduser()
 
 
 def cache_file(spec: TrainedOn, data: RealData, streams: Streams) -> Path:

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "ddbench"
 
 ORDER = """
-errors spec plugins randomness distilled progress stopping store
+errors places spec plugins randomness distilled progress stopping store
 networks augment datasets zca data
 features.spec features.budget features.transform features.metrics features.contrast features
 protocols methods recipe recipe_files arms estimates schema
@@ -36,8 +36,8 @@ ONLY_IN = {
     "safetensors": {"trained"},
 }
 TORCH_FREE = (
-    "errors spec plugins networks augment datasets features.spec features.budget protocols methods "
-    "recipe recipe_files arms estimates schema cli"
+    "errors places spec plugins networks augment datasets features.spec features.budget "
+    "protocols methods recipe recipe_files arms estimates schema cli"
 ).split()
 
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddbench.errors import BadInput
+from ddbench.places import results_root
 
 if TYPE_CHECKING:
     from ddbench.recipe import Recipe
 
 
 def add_recipes(
-    parser: argparse.ArgumentParser, *, what: str = "recipe file or shipped name"
+    parser: argparse.ArgumentParser, *, what: str = "recipe file or shipped name", nargs: str = "+"
 ) -> None:
     """RECIPE..., ``--set`` and ``--seeds``."""
-    parser.add_argument("recipes", nargs="+", metavar="RECIPE", help=what)
+    parser.add_argument("recipes", nargs=nargs, metavar="RECIPE", help=what)
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="FIELD=VALUE",
         help="override a recipe field, e.g. method.lr_img=0.2; part of the key",
@@ -49,7 +49,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def results_folder(args: argparse.Namespace) -> Path:
     """The folder of results."""
-    path: Path = args.results or Path(os.environ.get("DDBENCH_RESULTS") or "results")
+    path: Path = args.results or results_root()
     if path.exists() and not path.is_dir():
         raise BadInput(f"'{path}' is a file", field="--results", allowed="a folder")
     return path

@@ -19,12 +19,11 @@ EXAMPLE = "ddbench check recipes/cifar10_dc_ipc10.yaml"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    _options.add_recipes(parser, what="recipe file, shipped name, or folder of recipes")
+    what = "recipe file, shipped name, or folder of recipes; none with --schema"
+    _options.add_recipes(parser, what=what, nargs="*")
     _options.add_results(parser)
     _options.add_json(parser)
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of recipes")
-    # --schema needs no recipe
-    next(a for a in parser._actions if a.dest == "recipes").nargs = "*"
 
 
 def run(args: argparse.Namespace) -> int:

@@ -76,14 +76,12 @@ def _torchvision() -> str:
 
 
 def _folders() -> dict[str, str]:
-    from ddbench.datasets import data_root
+    from ddbench.places import cache_root, data_root, results_root
 
-    cache = Path(os.environ.get("DDBENCH_CACHE") or Path.home() / ".cache" / "ddbench")
-    results = Path(os.environ.get("DDBENCH_RESULTS") or "results")
     return {
         "data": _folder(data_root(), "DDBENCH_DATA"),
-        "cache": _folder(cache, "DDBENCH_CACHE"),
-        "results": _folder(results, "DDBENCH_RESULTS"),
+        "cache": _folder(cache_root(), "DDBENCH_CACHE"),
+        "results": _folder(results_root(), "DDBENCH_RESULTS"),
     }
 
 

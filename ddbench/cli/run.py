@@ -66,12 +66,12 @@ def _seeds(
 
 def _settings(args: argparse.Namespace) -> tuple[Path, list[str]]:
     from ddbench.errors import unknown
+    from ddbench.recipe import STAGES
 
-    known = ("experts", "distill", "label", "evaluate")
-    stages = list(known) if args.stages is None else args.stages.split(",")
+    stages = list(STAGES) if args.stages is None else args.stages.split(",")
     for stage in stages:
-        if stage not in known:
-            raise unknown("stage", stage, known, field="--stages")
+        if stage not in STAGES:
+            raise unknown("stage", stage, STAGES, field="--stages")
     return _options.results_folder(args), stages
 
 

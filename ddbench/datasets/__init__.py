@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -20,6 +19,7 @@ from pydantic import Field, model_validator
 
 from ddbench import plugins
 from ddbench.errors import BadInput, unknown
+from ddbench.places import data_root
 from ddbench.spec import Spec, read_yaml
 
 if TYPE_CHECKING:
@@ -302,11 +302,6 @@ def label(spec: DatasetSpec) -> str:
 
 
 # --- files --------------------------------------------------------------------------------------
-
-
-def data_root() -> Path:
-    """Where datasets lie: ``DDBENCH_DATA``, else ``~/.cache/ddbench/data``."""
-    return Path(os.environ.get("DDBENCH_DATA") or "~/.cache/ddbench/data").expanduser()
 
 
 def locate(spec: DatasetSpec, root: Path | None = None) -> Path:
