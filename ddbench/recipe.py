@@ -20,7 +20,8 @@ from ddbench.features import FeatureSpec, budget
 from ddbench.methods import Method, Selecting, TrainedOn
 from ddbench.networks import Network, Shape
 from ddbench.places import data_root
-from ddbench.protocols import EvaluationSpec, Plan, parse_augmentation
+from ddbench.protocols import EvaluationSpec, Plan
+from ddbench.recipe_checks import check_together
 from ddbench.spec import Spec, dump_yaml, fingerprint
 
 STAGES = ("experts", "distill", "label", "evaluate")
@@ -120,115 +121,8 @@ class Recipe(Spec):
 
     @model_validator(mode="after")
     def _check_together(self) -> Recipe:
-        facts = self.facts
-        _check_depth(self.net, facts, "network")
-        self.method.check(self.ipc, facts.smallest_class)
-        self._check_init(facts)
-        self._check_snapshots()
-        for network in self.evaluated_networks:
-            _check_depth(network, facts, "evaluation.networks")
-            self.evaluation.plan(facts, network)
-        if self.features is not None:
-            self._check_features(self.features, facts)
+        check_together(self)
         return self
-
-    def _check_init(self, facts: DatasetFacts) -> None:
-        if self.init is not None and self.init.from_ not in self.method.inits:
-            allowed = ", ".join(self.method.inits) or f"nothing: {self.method.name} gives x itself"
-            raise BadInput(f"found '{self.init.from_}'", field="init.from", allowed=allowed)
-        few = facts.smallest_class
-        if self.init_name == "real" and few is not None and self.ipc > few:
-            raise BadInput(
-                f"found {self.ipc}, but the smallest class has {few} training images to start from",
-                field="ipc", allowed=f"1 to {few} with init real",
-            )  # fmt: skip
-
-    def _check_snapshots(self) -> None:
-        last = self.method.iterations_of(self.ipc)
-        kept, rule = self.evaluation.snapshots, self.evaluation.selection
-        if kept and kept[-1] >= last:
-            raise BadInput(f"found {kept}", field="evaluation.snapshots",
-                           allowed=f"iterations below {last}, the final one")  # fmt: skip
-        if rule != "last" and not kept:
-            raise BadInput(f"'{rule}' has only the final set to choose from",
-                           field="evaluation.selection",
-                           allowed="last, or list evaluation.snapshots")  # fmt: skip
-        if rule == "best_on_validation" and self.dataset.validation is None:
-            raise BadInput("needs a validation split", field="evaluation.selection",
-                           allowed="best_on_validation with dataset.validation set")  # fmt: skip
-
-    def _check_features(self, features: FeatureSpec, facts: DatasetFacts) -> None:
-        method = self.method
-        if not method.has_set:
-            raise BadInput(f"method {method.name} has no synthetic set that F could label",
-                           field="features", allowed="null")  # fmt: skip
-        source = features.source
-        if source == "matching" and not method.trains_on_synthetic:
-            raise BadInput(
-                f"'matching' cannot teach F with method {method.name}: no network trains on the "
-                "synthetic set while it is made, so its loss does not contain F",
-                field="features.source", allowed="init, second_stage",
-            )  # fmt: skip
-        if source == "second_stage":
-            raise BadInput("'second_stage' is not built in this version", field="features.source",
-                           allowed="init, matching")  # fmt: skip
-        if features.update == "joint":
-            raise BadInput("'joint' is not built for gradient matching in this version",
-                           field="features.update", allowed="alternate")  # fmt: skip
-        if features.init.source == "file":
-            raise BadInput("'file' is not built in this version", field="features.init.source",
-                           allowed="network, noise")  # fmt: skip
-        if not features.update_images and not method.inits:
-            raise BadInput(f"false says nothing with method {method.name}, whose images never move",
-                           field="features.update_images", allowed="true")  # fmt: skip
-        if not features.update_images and self.init_name != "real":
-            raise BadInput(
-                f"false keeps x as initialised, which needs init real (found {self.init_name})",
-                field="features.update_images", allowed="true, or init: {from: real}",
-            )  # fmt: skip
-        learned = self.feature_source == "matching" and features.learns
-        if not features.update_images and not learned:
-            raise BadInput("neither x nor F would be learned: this is method random",
-                           field="features.update_images", allowed="true")  # fmt: skip
-        if features.use == "best" and not learned:
-            raise BadInput("'best' is told by the fit of a learned F", field="features.use",
-                           allowed="mean, random")  # fmt: skip
-        alone = self.ipc == 1 or features.granularity == "per_class"
-        if features.contrast.weight > 0 and features.contrast.variant == "per_image" and alone:
-            raise BadInput("contrast has no pairs: every class has one F",
-                           field="features.contrast.weight", allowed="0")  # fmt: skip
-        self._check_feature_init(features, facts)
-        try:
-            item = features.item_shape(self.feature_network, facts.shape)
-        except BadInput as error:
-            raise error.at(prefix="features") from None
-        if self.feature_source == "matching" and item != features.item_shape(self.net, facts.shape):
-            raise BadInput(
-                f"{self.feature_network.label} gives items {list(item)}, {self.net.label}, which "
-                "trains on them, others", field="features.init.network", allowed="null",
-            )  # fmt: skip
-        self._check_budget(features, item, facts.shape)
-
-    def _check_feature_init(self, features: FeatureSpec, facts: DatasetFacts) -> None:
-        init = features.init
-        if init.network is not None:
-            try:
-                network = networks.resolve(init.network)
-            except BadInput as error:
-                raise BadInput(error.problem, field="features.init.network",
-                               allowed=error.allowed) from None  # fmt: skip
-            _check_depth(network, facts, "features.init.network")
-        if init.augment is not None:
-            try:
-                parse_augmentation({"name": "dsa", "strategy": init.augment})
-            except BadInput as error:
-                raise BadInput(error.problem, field="features.init.augment",
-                               allowed=error.allowed) from None  # fmt: skip
-
-    def _check_budget(self, features: FeatureSpec, item: Shape, shape: Shape) -> None:
-        over = self.over_budget(features, item, shape)
-        if over is not None and features.budget.enforce == "error":
-            raise BadInput(over, field="features.budget")
 
     # --- what follows from the fields ---------------------------------------------------------
 
@@ -397,11 +291,3 @@ def _listed(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _listed(item) for key, item in value.items()}
     return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _check_depth(network: Network, facts: DatasetFacts, field: str) -> None:
-    """Refuse a network that is too deep for the images."""
-    try:
-        network.feature_shapes(facts.shape)
-    except BadInput as error:
-        raise error.at(prefix=field) from None

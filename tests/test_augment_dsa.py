@@ -276,6 +276,7 @@ def test_shared_images_and_shared_parameters_broadcast(mode: str) -> None:
     torch.testing.assert_close(out, augmentation.apply(x.expand(-1, 3, -1, -1, -1), spelled))
 
 
+@pytest.mark.parametrize("mode", ["single", "multiple"])
 def test_nothing_waits_for_the_device(mode: str) -> None:
     augmentation = DSA.parse({"mode": mode})
     x, u = images(2, 2).requires_grad_(), numbers(augmentation, 2, 2)

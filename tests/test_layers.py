@@ -16,7 +16,7 @@ ORDER = """
 errors places spec plugins randomness distilled progress stopping store
 networks augment datasets zca data
 features.spec features.budget features.transform features.metrics features.contrast features
-protocols methods recipe recipe_files arms estimates schema
+protocols methods recipe_checks recipe recipe_files arms estimates schema
 stack objective training engine trained features.source
 synthetic task matching
 methods.*
@@ -37,7 +37,7 @@ ONLY_IN = {
 }
 TORCH_FREE = (
     "errors places spec plugins networks augment datasets features.spec features.budget "
-    "protocols methods recipe recipe_files arms estimates schema cli"
+    "protocols methods recipe_checks recipe recipe_files arms estimates schema cli"
 ).split()
 
 
