@@ -14,6 +14,9 @@ from ddbench.protocols import Plan
 from ddbench.recipe import Recipe
 from ddbench.spec import fingerprint
 
+ENSEMBLE = -1
+"""``network_seed`` of the row that scores the mean logits of all networks."""
+
 
 @dataclass(frozen=True)
 class StoredFeatures:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ddbench.arms import Arm
+from ddbench.arms import ENSEMBLE, Arm
 from ddbench.data import RealData
 from ddbench.distilled import DistilledSet
 from ddbench.engine import Engine, set_numerics
@@ -23,9 +23,6 @@ from ddbench.randomness import Streams
 from ddbench.stack import Stack, create
 from ddbench.store import EvaluationRecord
 from ddbench.training import Draws, OptimizerSpec, correct, predict, train
-
-ENSEMBLE = -1
-"""``network_seed`` of the row that scores the mean logits of all networks."""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from ddbench import provenance, store
-from ddbench.arms import Arm, recipe_arms
+from ddbench.arms import ENSEMBLE, Arm, recipe_arms
 from ddbench.distilled import DistilledSet
 from ddbench.errors import BadInput
-from ddbench.evaluation import ENSEMBLE, Target, score
+from ddbench.evaluation import Target, score
 from ddbench.job import Job, checkpoint_period
 from ddbench.progress import progress
 from ddbench.recipe import Recipe

@@ -16,8 +16,8 @@ from types import MappingProxyType
 import pandas as pd
 
 from ddbench import datasets, store
+from ddbench.arms import ENSEMBLE
 from ddbench.errors import BadInput
-from ddbench.evaluation import ENSEMBLE
 from ddbench.features.budget import BYTES_OF
 from ddbench.recipe import Recipe
 from ddbench.recipe_files import from_yaml

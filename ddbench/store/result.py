@@ -22,14 +22,6 @@ from ddbench.store.views import SoftLabelViews, decode_views, encode_views
 
 
 @dataclass(frozen=True, eq=False)
-class Header:
-    """What a table needs: the attributes and the evaluations, without predictions."""
-
-    attrs: dict[str, Any]
-    evaluations: Sequence[EvaluationRecord] = ()
-
-
-@dataclass(frozen=True, eq=False)
 class Result:
     """One run with one seed.
 
@@ -99,16 +91,6 @@ def read(path: Path) -> Result:
             log=_log(file),
             x_dtype=_x_dtype(file),
         )
-
-
-def read_header(path: Path) -> Header:
-    """The attributes and evaluations; reads no tensors, so that a table can open many files.
-
-    Raises:
-        BadInput: missing, not ours, too new, or damaged (what is not read is not checked).
-    """
-    with open_tree(path) as file:
-        return Header(file.attrs, decode_evaluations(file, predictions=False))
 
 
 def read_set(path: Path, iteration: int | None = None) -> DistilledSet:
