@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from ddbench.networks import Network, Shape
-from ddbench.networks._backbone import Backbone
+from ddbench.networks._backbone import Backbone, Composite
+from ddbench.networks._opaque import Opaque
 
 
 class Output(NamedTuple):
@@ -76,9 +77,26 @@ class Stack:
             for key, child in module.named_children():
                 h = self._run(child, f"{name}.{key}", h, train)
             return h
+        if isinstance(module, Composite):
+            return module.combine(
+                lambda key, x: self._run(module.get_submodule(key), f"{name}.{key}", x, train), h
+            )
+        if isinstance(module, Opaque):
+            return self._opaque(module, name, h, train)
+        return self._layer(module, name, h, train)
+
+    def _opaque(self, module: Opaque, name: str, h: Tensor, train: bool) -> Tensor:
+        start = f"{name}."
+        params, buffers = (
+            {key.removeprefix(start): value for key, value in part.items() if key.startswith(start)}
+            for part in (self.params, self.buffers)
+        )
+        return module.run(params, buffers, h, train=train)
+
+    def _layer(self, module: nn.Module, name: str, h: Tensor, train: bool) -> Tensor:
         weight, bias = self.params.get(f"{name}.weight"), self.params.get(f"{name}.bias")
         if isinstance(module, nn.Linear):
-            return _linear(h, _known(weight), _known(bias))
+            return _linear(h, _known(weight), bias)
         if isinstance(module, nn.Conv2d):
             return _convolve(module, h, _known(weight), bias)
         if isinstance(module, nn.BatchNorm2d):
@@ -119,6 +137,11 @@ class Stack:
         return replace(self, params=params)
 
     @property
+    def has_statistics(self) -> bool:
+        """Whether training passes update running statistics (batch normalisation)."""
+        return any(name.endswith("running_var") for name in self.buffers)
+
+    @property
     def encoder(self) -> list[str]:
         """Names of all parameters but the classifier's."""
         return [name for name in self.params if not name.startswith("classifier.")]
@@ -127,20 +150,13 @@ class Stack:
 def create(
     network: Network, shape: Shape, classes: int, generators: Sequence[torch.Generator]
 ) -> Stack:
-    """Freshly initialised networks, one per generator, as PyTorch initialises them.
-
-    Weights and biases of convolutions and linear layers are U(-1/sqrt(fan_in), 1/sqrt(fan_in)),
-    the bias with its layer's fan-in; norm scales 1, shifts 0 (no reference sets another scheme).
-    """
+    """Freshly initialised networks, one per generator, as the architecture says."""
     module = network.build(shape, classes)
-    members = [_initialise(module, generator) for generator in generators]
-    names = [name for name, _ in module.named_parameters()]
-    params = {name: torch.stack([member[name] for member in members]) for name in names}
-    device = generators[0].device
-    buffers = {
-        name: _fresh_buffer(name, buffer, len(generators), device)
-        for name, buffer in module.named_buffers()
-    }
+    members = [network.initial_state(module, generator) for generator in generators]
+    params, buffers = (
+        {name: torch.stack([member[name] for member in members]) for name, _ in named}
+        for named in (module.named_parameters(), module.named_buffers())
+    )
     shapes = tuple(network.feature_shapes(shape))
     return Stack(module, shapes, params, buffers).require_grad()
 
@@ -156,27 +172,6 @@ def from_state(network: Network, shape: Shape, classes: int, state: Mapping[str,
     return Stack(module, tuple(network.feature_shapes(shape)), params, buffers)
 
 
-def _initialise(module: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-    values: dict[str, Tensor] = {}
-    for prefix, layer in module.named_modules():
-        drawn = isinstance(layer, nn.Conv2d | nn.Linear)
-        fan_in = layer.weight[0].numel() if drawn else 0
-        for key, param in layer.named_parameters(recurse=False):
-            value = torch.empty(param.shape, dtype=torch.float32, device=generator.device)
-            if drawn:
-                bound = fan_in**-0.5
-                value.uniform_(-bound, bound, generator=generator)
-            else:
-                value.fill_(1.0 if key == "weight" else 0.0)
-            values[f"{prefix}.{key}"] = value
-    return values
-
-
-def _fresh_buffer(name: str, like: Tensor, size: int, device: torch.device) -> Tensor:
-    start = 1 if name.endswith("running_var") else 0
-    return torch.full((size, *like.shape), start, dtype=like.dtype, device=device)
-
-
 def _known(value: Tensor | None) -> Tensor:
     assert value is not None
     return value
@@ -186,19 +181,25 @@ def _copies(value: Tensor, copies: int) -> Tensor:
     return value.detach().expand(copies, *value.shape[1:]).clone()
 
 
-def _linear(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _linear(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     h_KBF = h.transpose(0, 1).expand(len(weight), -1, -1)
+    if bias is None:
+        return torch.bmm(h_KBF, weight.mT).transpose(0, 1)
     return torch.baddbmm(bias[:, None], h_KBF, weight.mT).transpose(0, 1)
 
 
 def _convolve(conv: nn.Conv2d, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    groups = h.shape[1]  # 1 where all networks see the same images: one ordinary convolution
-    assert isinstance(conv.padding, tuple) and conv.groups == 1
+    size = len(weight)
+    if conv.groups > 1:
+        h = h.expand(-1, size, *h.shape[2:])
+    # 1 x where all networks see the same images: one convolution with every network's filters
+    groups = h.shape[1] * conv.groups
+    assert isinstance(conv.padding, tuple)
     out = fn.conv2d(
         h.flatten(1, 2), weight.flatten(0, 1), None if bias is None else bias.flatten(),
         stride=conv.stride, padding=conv.padding, dilation=conv.dilation, groups=groups,
     )  # fmt: skip
-    return out.unflatten(1, (len(weight), -1))
+    return out.unflatten(1, (size, -1))
 
 
 def _normalise(

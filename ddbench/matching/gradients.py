@@ -109,7 +109,7 @@ class GradientMatching:
 
     def step(self, network: Stack, iteration: int, step: int) -> Tensor:
         """Update the synthetic variables once; returns the loss, summed over classes."""
-        if network.buffers:
+        if network.has_statistics:
             self._freeze_batch_norm(network, iteration, step)
         return self._task.variables.step(lambda view: self.losses(network, view, iteration, step))
 

@@ -17,6 +17,9 @@ from ddbench.errors import BadInput, unknown
 from ddbench.spec import Spec
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
     from ddbench.networks._backbone import Backbone
 
 Shape = tuple[int, int, int]
@@ -66,6 +69,10 @@ class Network(Spec):
         """Number of trainable parameters."""
 
     @abstractmethod
+    def multiply_adds(self, shape: Shape, classes: int) -> int:
+        """Those of the matrix products and convolutions of one forward pass of one image."""
+
+    @abstractmethod
     def activation_floats(self, shape: Shape) -> int:
         """Numbers that one forward pass keeps for the backward pass, per image."""
 
@@ -76,6 +83,20 @@ class Network(Spec):
     @abstractmethod
     def build(self, shape: Shape, classes: int) -> Backbone:
         """The module on the meta device (structure only; ``Stack`` holds the numbers)."""
+
+    def initial_state(self, module: Backbone, generator: torch.Generator) -> dict[str, Tensor]:
+        """Parameters and buffers of a fresh network by name, on the generator's device.
+
+        PyTorch's defaults, unless the family's reference has its own.
+        """
+        from ddbench.networks import _initial
+
+        return _initial.pytorch_default(module, generator)
+
+    @property
+    def sequential(self) -> str | None:
+        """Why the members of a stack are run one after the other; None where they run at once."""
+        return None
 
     def layer_index(self, layer: Layer, shape: Shape) -> int:
         """1-based block of ``layer``; raises ``BadInput`` for a block the network lacks."""

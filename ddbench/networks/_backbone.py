@@ -1,10 +1,36 @@
-"""The common form of every architecture as a torch module."""
+"""The common form of every architecture as a torch module.
+
+A module is written once and runs in two ways: alone, as the plain forward pass that stacks are
+tested against, and inside a ``Stack`` of K networks, where a map is [B, K, C, H, W] instead of
+[B, C, H, W]. Chains (``nn.Sequential``) and single layers need nothing for that; a block with
+branches is a ``Composite``; a module of another library is ``Opaque``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
+
+Run = Callable[[str, Tensor], Tensor]
+"""Runs the child of a given name on a map."""
+
+
+class Composite(nn.Module):
+    """A block that is more than a chain of its children.
+
+    ``combine`` puts the children together by their names; it counts axes from the end (channels
+    are axis -3), so that the same lines serve one network and a stack.
+    """
+
+    @abstractmethod
+    def combine(self, run: Run, x: Tensor) -> Tensor:
+        """The block's output for the map ``x``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, c, h, w] of one network."""
+        return self.combine(lambda name, h: self.get_submodule(name)(h), x)
 
 
 class Backbone(nn.Module):
