@@ -307,3 +307,27 @@ def test_augmentations_are_found_by_name() -> None:
     assert load("dsa") is DSA
     with pytest.raises(BadInput, match="did you mean 'dsa'"):
         load("das")
+
+
+# --- one operation per image -------------------------------------------------------------------
+
+
+@few
+@given(seed=st.integers(0, 999))
+def test_per_image_draws_the_operation_for_every_image(seed: int) -> None:
+    augmentation, batchwise = DSA(per_image=True), DSA()
+    x, u = images(12, 2, seed), numbers(augmentation, 12, 2, seed)
+    record = augmentation.record(u, SHAPE)
+    assert record["op"].shape == (12, 2) and len(record["op"].unique()) > 1
+    out = augmentation.apply(x, record)
+    for b in range(12):
+        alone = batchwise.record(u[b : b + 1], SHAPE)
+        wanted = batchwise.apply(x[b : b + 1], alone)
+        torch.testing.assert_close(out[b : b + 1], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_per_image_is_in_the_key_only_where_it_is_on() -> None:
+    assert DSA().model_dump(exclude_defaults=True) == {}
+    assert DSA(per_image=True).model_dump(exclude_defaults=True) == {"per_image": True}
+    with pytest.raises(BadInput, match="mode multiple applies them all"):
+        DSA.parse({"per_image": True, "mode": "multiple"})

@@ -13,8 +13,8 @@ An augmentation is added by adding a module here that binds ``AUGMENTATION`` to 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from ddbench import plugins
 from ddbench.errors import unknown
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, int, int]
 Record = dict[str, "Tensor"]
+Convert = Callable[["Tensor"], "Tensor"]
+"""Images float [n, C, H, W] of one value space to the same in another."""
 
 
 class Augmentation(Spec):
@@ -40,7 +42,22 @@ class Augmentation(Spec):
     the record once and apply it to both batches.
     """
 
+    needs_pixels: ClassVar[bool] = False
+    """Whether ``bind`` must give it the way from the value space to pixels and back."""
+
     name: str
+
+    def bind(self, to_pixels: Convert, from_pixels: Convert) -> Self:
+        """The augmentation for images of one value space; whoever trains binds it once.
+
+        Only augmentations of pixels need it (those that pad with black or round to 8 bits); the
+        others return themselves. What is bound is no field: keys and recipes do not change.
+
+        Args:
+            to_pixels: takes images of the space to pixels in [0, 1].
+            from_pixels: takes them back.
+        """
+        return self
 
     @abstractmethod
     def uniforms(self, shape: Shape) -> int:
@@ -132,6 +149,28 @@ def spread(x: Tensor, parameter: Tensor) -> Tensor:
 def per_image(parameter: Tensor) -> Tensor:
     """A parameter [B, K] as [B, K, 1, 1, 1], to combine with images."""
     return parameter[..., None, None, None]
+
+
+def shift(x: Tensor, rows: Tensor, columns: Tensor, fill: Tensor | float) -> Tensor:
+    """out[b, k, c, i, j] = x[b, k, c, i + rows[b, k], j + columns[b, k]], ``fill`` outside of x.
+
+    Args:
+        x: [B, K, C, H, W].
+        rows, columns: int64 [B or 1, K].
+        fill: a number, or a tensor that broadcasts to x.
+    """
+    import torch
+
+    down = torch.arange(x.shape[-2], device=x.device) + rows[..., None]
+    right = torch.arange(x.shape[-1], device=x.device) + columns[..., None]
+    return take(x, down, right, fill)
+
+
+def mirror(x: Tensor, chosen: Tensor) -> Tensor:
+    """x [B, K, C, H, W] flipped left to right where ``chosen``, bool [B or 1, K]."""
+    import torch
+
+    return torch.where(per_image(chosen), x.flip(-1), x)
 
 
 def take(x: Tensor, rows: Tensor, columns: Tensor, fill: Tensor | float) -> Tensor:

@@ -19,6 +19,7 @@ from ddbench.augment import (
     integers,
     parse_strategy,
     per_image,
+    shift,
     spread,
     take,
 )
@@ -107,7 +108,8 @@ class DC(Augmentation):
         """x under one operation; ``means`` [1, K, C, 1, 1] of the batch."""
         match operation:
             case "crop":
-                return _crop(x, record["crop_offset"] - self.crop, means)
+                rows, columns = (record["crop_offset"] - self.crop).unbind(-1)
+                return shift(x, rows, columns, means)
             case "scale":
                 return _scale(x, record["scale_hw"])
             case "rotate":
@@ -129,15 +131,6 @@ def _normal(u: Tensor, shape: Shape) -> Tensor:
     angle = 2 * math.pi * second
     both = torch.cat((radius * angle.cos(), radius * angle.sin()), dim=-1)
     return both[..., : math.prod(shape)].reshape(*u.shape[:-1], *shape)
-
-
-def _crop(x: Tensor, shift: Tensor, fill: Tensor) -> Tensor:
-    """x shifted by int64 [B, K, 2] (row, column), ``fill`` outside."""
-    import torch
-
-    rows = torch.arange(x.shape[-2], device=x.device) + shift[..., :1]
-    columns = torch.arange(x.shape[-1], device=x.device) + shift[..., 1:]
-    return take(x, rows, columns, fill)
 
 
 def _scale(x: Tensor, factors: Tensor) -> Tensor:

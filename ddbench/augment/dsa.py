@@ -10,17 +10,18 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ddbench.augment import (
     Augmentation,
     Record,
     Shape,
     integers,
+    mirror,
     parse_strategy,
     per_image,
+    shift,
     spread,
-    take,
 )
 
 if TYPE_CHECKING:
@@ -55,11 +56,12 @@ class DSA(Augmentation):
     Scale and rotate sample bilinearly with zero padding and ``align_corners=True``, which was the
     default of the PyTorch 1.2 that VICO-UoE/DatasetCondensation pins and is not today's.
 
-    Mode ``single`` draws one operation per batch and member, mode ``multiple`` applies all in the
-    order of the strategy. The record holds float [B or 1, K] ``brightness_u``, ``saturation_u``,
-    ``contrast_u``, ``flip_u``, ``scale_sx``, ``scale_sy`` (horizontal, vertical), ``rotate_rad``,
-    int64 [B or 1, K] ``crop_dx``, ``cutout_ox`` (rows), ``crop_dy``, ``cutout_oy`` (columns) and,
-    in mode ``single``, int64 [1, K] ``op``, the position in the strategy.
+    Mode ``single`` draws one operation per batch and member, as the paper, or with ``per_image``
+    one per image; mode ``multiple`` applies all in the order of the strategy. The record holds
+    float [B or 1, K] ``brightness_u``, ``saturation_u``, ``contrast_u``, ``flip_u``, ``scale_sx``,
+    ``scale_sy`` (horizontal, vertical), ``rotate_rad``, int64 [B or 1, K] ``crop_dx``,
+    ``cutout_ox`` (rows), ``crop_dy``, ``cutout_oy`` (columns) and, in mode ``single``, int64
+    [1, K] (``per_image``: [B, K]) ``op``, the position in the strategy.
     """
 
     name: Literal["dsa"] = "dsa"
@@ -69,6 +71,9 @@ class DSA(Augmentation):
     )
     mode: Literal["single", "multiple"] = Field(
         default="single", description="one operation per batch, or all of them in order"
+    )
+    per_image: bool = Field(
+        default=False, description="mode single: draw the operation for every image"
     )
     prob_flip: float = Field(
         default=0.5, ge=0, le=1, description="probability of a horizontal flip"
@@ -91,6 +96,12 @@ class DSA(Augmentation):
         parse_strategy(strategy, tuple(PARAMETERS))
         return strategy
 
+    @model_validator(mode="after")
+    def _one_choice(self) -> DSA:
+        if self.per_image and self.mode == "multiple":
+            raise ValueError("per_image chooses one operation; mode multiple applies them all")
+        return self
+
     @property
     def operations(self) -> tuple[str, ...]:
         """The operations of the strategy, in its order."""
@@ -107,7 +118,8 @@ class DSA(Augmentation):
             for column, name in enumerate(parameters, start=1)
         }
         if self.mode == "single":
-            record["op"] = integers(u[:1, :, 0], len(self.operations))
+            chosen = u[..., 0] if self.per_image else u[:1, :, 0]
+            record["op"] = integers(chosen, len(self.operations))
         return record
 
     def _parameter(self, name: str, u: Tensor, shape: Shape) -> Tensor:
@@ -136,7 +148,7 @@ class DSA(Augmentation):
         return x
 
     def _apply_one(self, x: Tensor, record: Record) -> Tensor:
-        """Every operation of x itself, selected per member: an idle one cannot touch a bit."""
+        """Every operation of x itself, selected by ``op``: an idle one cannot touch a bit."""
         import torch
 
         out = x
@@ -167,7 +179,7 @@ class DSA(Augmentation):
         return torch.where(active, _resample(x, matrix), out)
 
     def _active(self, operation: str, record: Record) -> Tensor:
-        """Which members apply ``operation``: bool [1, K, 1, 1, 1]."""
+        """Where ``operation`` is applied: bool [1 or B, K, 1, 1, 1]."""
         return per_image(record["op"] == self.operations.index(operation))
 
     def _changed(self, x: Tensor, record: Record, operation: str) -> Tensor:
@@ -192,11 +204,7 @@ def _color(spec: DSA, x: Tensor, record: Record) -> Tensor:
 
 
 def _crop(spec: DSA, x: Tensor, record: Record) -> Tensor:
-    import torch
-
-    rows = torch.arange(x.shape[-2], device=x.device) + record["crop_dx"][..., None]
-    columns = torch.arange(x.shape[-1], device=x.device) + record["crop_dy"][..., None]
-    return take(x, rows, columns, 0.0)
+    return shift(x, record["crop_dx"], record["crop_dy"], 0.0)
 
 
 def _cutout(spec: DSA, x: Tensor, record: Record) -> Tensor:
@@ -215,9 +223,7 @@ def _within(centre: Tensor, side: int, ratio: float) -> Tensor:
 
 
 def _flip(spec: DSA, x: Tensor, record: Record) -> Tensor:
-    import torch
-
-    return torch.where(per_image(record["flip_u"]) < spec.prob_flip, x.flip(-1), x)
+    return mirror(x, record["flip_u"] < spec.prob_flip)
 
 
 _CHANGES: dict[str, Callable[[DSA, Tensor, Record], Tensor]] = {
