@@ -99,8 +99,9 @@ def load(
     """Read, split, resize and normalise a dataset.
 
     Pixels go to [0, 1] and then, by channel, to (pixel - mean) / std with the constants of the
-    family that ``spec`` names; with ``zca`` they are whitened instead. Whitening, and mean and
-    std where no constants exist, are fitted on the training part without the held-out images.
+    family that ``spec`` names; with ``zca`` they are whitened instead (``kip``: each image first
+    brought to mean 0 and norm 1). Whitening, and mean and std where no constants exist, are fitted
+    on the training part without the held-out images.
 
     Args:
         device: where the tensors go.
@@ -153,7 +154,8 @@ def normalise(x: Tensor, space: Space) -> Tensor:
         raise ValueError(f"space '{space.name}' without its whitening")
     from ddbench import zca
 
-    return zca.whiten(x, space.whitening)
+    pixels = zca.standardise(x) if space.name == "kip_zca" else x
+    return zca.whiten(pixels, space.whitening)
 
 
 def unnormalise(x: Tensor, space: Space, *, clamp: bool = True) -> Tensor:
@@ -163,7 +165,7 @@ def unnormalise(x: Tensor, space: Space, *, clamp: bool = True) -> Tensor:
         clamp: False keeps what lies outside [0, 1], so that ``normalise`` gives x back.
 
     Raises:
-        ValueError: a whitened space without its transform.
+        ValueError: a whitened space without its transform; ``kip_zca``.
     """
     if space.name == "unit":
         pixels = x
@@ -171,6 +173,8 @@ def unnormalise(x: Tensor, space: Space, *, clamp: bool = True) -> Tensor:
         pixels = x * _channels(space.std, x) + _channels(space.mean, x)
     elif space.whitening is None:
         raise ValueError(f"space '{space.name}' without its whitening")
+    elif space.name == "kip_zca":
+        raise ValueError("space 'kip_zca' cannot be undone: each image's mean and norm are lost")
     else:
         from ddbench import zca
 
@@ -221,6 +225,8 @@ def _space(x: Tensor, facts: DatasetFacts, spec: DatasetSpec) -> Space:
     if spec.zca:
         from ddbench import zca
 
+        if spec.zca == "kip":
+            return Space("kip_zca", whitening=zca.fit_kip(x))
         return Space("zca", whitening=zca.fit(x))
     if facts.constants:
         constants = facts.constants[spec.constants]

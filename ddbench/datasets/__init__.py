@@ -7,17 +7,17 @@ reads its files. A module that also has ``derive`` is a generic dataset of its o
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol, Self, cast
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self, cast
 
 from pydantic import Field, model_validator
 
 from ddbench import plugins
+from ddbench.content import files_sha256
 from ddbench.errors import BadInput, unknown
 from ddbench.places import data_root
 from ddbench.spec import Spec, read_yaml
@@ -121,7 +121,7 @@ class DatasetSpec(Spec):
         path: the user's file or folder; a relative path is looked up under the data root.
         like: built-in dataset that lends constants, class names and the default network.
         label: what to call the user's files in tables and result paths.
-        zca: whiten pixels by ZCA in place of mean and std.
+        zca: whiten pixels by ZCA in place of mean and std; ``kip``: as KIP does it.
         image_size: side length H = W in pixels; None: the dataset's own.
         antialias: whether shrinking is antialiased; None: as the dataset's references do, else yes.
         validation: fraction of the training part held out, stratified, the same for every seed.
@@ -132,7 +132,7 @@ class DatasetSpec(Spec):
     path: str | None = None
     like: str | None = None
     label: str | None = None
-    zca: bool = False
+    zca: bool | Literal["kip"] = False
     image_size: Annotated[int, Field(gt=0, le=4096)] | None = None
     antialias: bool | None = None
     validation: Annotated[float, Field(gt=0, le=0.5)] | None = None
@@ -318,24 +318,11 @@ def locate(spec: DatasetSpec, root: Path | None = None) -> Path:
 
 def content_id(spec: DatasetSpec, root: Path | None = None) -> str | None:
     """SHA-256 over the user's own files (names and bytes), or None for a built-in dataset.
-
-    A file whose path, size and modification time are unchanged is not read again by this process.
     """
     if spec.name not in generic_names():
         return None
     files = _generic(spec.name).content_files(spec, locate(spec, root), like_facts(spec))
-    digest = hashlib.sha256()
-    for name, path in files.items():
-        stat = path.stat()
-        digest.update(f"{name}\0{_file_digest(path, stat.st_size, stat.st_mtime_ns)}\n".encode())
-    return digest.hexdigest()
-
-
-@cache
-def _file_digest(path: Path, size: int, mtime_ns: int) -> str:
-    del size, mtime_ns  # part of the cache's key only
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return files_sha256(files)
 
 
 def read(spec: DatasetSpec, root: Path | None = None, *, download: bool = False) -> Arrays:
