@@ -1,11 +1,12 @@
-"""The arms of an evaluation: which architectures, with F or without. Torch-free.
+"""The arms of an evaluation: which architectures, on what, with F or without. Torch-free.
 
 Used to score a set and, from the recipe alone, to know whether a stored file has all its scores.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from ddbench.errors import BadInput
 from ddbench.features import EvaluationFeatures, FeatureSpec
@@ -16,6 +17,18 @@ from ddbench.spec import fingerprint
 
 ENSEMBLE = -1
 """``network_seed`` of the row that scores the mean logits of all networks."""
+
+OWN = "set"
+OF_SET = (OWN, "set_hard", "set_plain")
+BASELINES = ("random", "random_plain", "real")
+"""Roles, what the networks of an arm are trained on:
+
+- ``set``: the set under the protocol; the rows of every table;
+- ``set_hard``: the same images with hard labels, never with F;
+- ``random``: as many random real images per class under the protocol, others for every network;
+- ``real``: the whole training set;
+- ``set_plain``, ``random_plain``: as the ones without that word, but without augmentation.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,11 +47,13 @@ class Arm:
     plan: Plan
     features: FeatureSpec | None = None
     weight: float | None = None
+    role: str = OWN
 
     @property
     def key(self) -> str:
-        """The evaluation key: plan, architecture, lambda."""
-        return fingerprint([self.plan.key(self.weight), self.network.identity()])
+        """The evaluation key: plan, architecture, lambda, role."""
+        role = [] if self.role == OWN else [self.role]
+        return fingerprint([self.plan.key(self.weight), self.network.identity(), *role])
 
     @property
     def ensemble_key(self) -> str:
@@ -79,15 +94,21 @@ def arms_of(
 
 
 def recipe_arms(recipe: Recipe) -> list[Arm]:
-    """All arms that a recipe's evaluation asks for."""
-    shape, stored = recipe.facts.shape, None
+    """All arms that a recipe's evaluation asks for; those of role ``set`` before the others."""
+    arms = [arm for network in recipe.evaluated_networks for arm in _network_arms(recipe, network)]
+    return sorted(arms, key=lambda arm: arm.role != OWN)
+
+
+def _network_arms(recipe: Recipe, network: Network) -> Iterator[Arm]:
+    facts, how = recipe.facts, recipe.evaluation
+    stored = None
     if recipe.features is not None:
-        stored = StoredFeatures(
-            recipe.features, recipe.features.item_shape(recipe.feature_network, shape)
-        )
-    how = recipe.evaluation.features
-    return [
-        arm
-        for network, plan in recipe.plans()
-        for arm in arms_of(stored, network, plan, how, shape)
-    ]
+        item = recipe.features.item_shape(recipe.feature_network, facts.shape)
+        stored = StoredFeatures(recipe.features, item)
+    for role in how.roles if recipe.method.has_set else (OWN,):  # the full data compare no set
+        plan = how.plan(facts, network, role, ipc=recipe.ipc)
+        if role in BASELINES:  # no snapshot is chosen
+            plan = plan.model_copy(update={"selection": "last", "candidates": []})
+        known = stored if role in (OWN, "set_plain") else None
+        for arm in arms_of(known, network, plan, how.features, facts.shape):
+            yield replace(arm, role=role)

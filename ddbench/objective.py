@@ -2,6 +2,8 @@
 
     loss = CE(f(x), y) + lambda * d(T(E_l(x)), T(F))           (DRUPI, arXiv 2410.01611)
 
+A protocol may put another loss towards soft labels in the place of CE (``label_losses``).
+
 Axes: B batch, K networks of a stack, N images of the set, M feature sets.
 """
 
@@ -16,6 +18,7 @@ from ddbench.distilled import DistilledSet, LabelKind
 from ddbench.features.metrics import METRICS
 from ddbench.features.spec import FeatureSpec
 from ddbench.features.transform import combine, tile, transform
+from ddbench.label_losses import SoftLoss, as_logits
 from ddbench.stack import Stack
 
 
@@ -27,12 +30,14 @@ class Examples:
         x: float [N, C, H, W]; y: int64 [N] or float [N, classes] of ``kind``.
         targets: F as it is used, [N, c, h, w] (one target per image) or [N, M, c, h, w] (one of M
             is drawn per batch), or None.
+        soft: a teacher's logits [N, classes] for the images, or None.
     """
 
     x: Tensor
     y: Tensor
     kind: LabelKind = "index"
     targets: Tensor | None = None
+    soft: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -44,20 +49,23 @@ class Examples:
             targets = self.targets[index]
             if targets.dim() == 6:
                 targets = combine(targets, "random", choice)
-        return Batch(self.x[index], self.y[index], targets)
+        soft = None if self.soft is None else self.soft[index]
+        return Batch(self.x[index], self.y[index], targets, soft=soft)
 
 
 @dataclass(frozen=True)
 class Batch:
     """x [B, K or 1, C, H, W], y [B, K] or [B, K, classes], F targets [B, K, c, h, w] or None.
 
-    ``weight`` [B, K] sums to 1 over B; None is the plain mean. Padding has weight 0.
+    ``weight`` [B, K] sums to 1 over B; None is the plain mean. Padding has weight 0. ``soft``
+    [B, K, classes]: a teacher's logits, which a soft loss takes in place of y's.
     """
 
     x: Tensor
     y: Tensor
     targets: Tensor | None = None
     weight: Tensor | None = None
+    soft: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -79,27 +87,36 @@ class SyntheticLoss:
     """CE on labels of ``kind``, and the feature term where the batch carries targets.
 
     CE is the mean over the batch. ``index``: on the class; ``probability``: -sum p log q;
-    ``logit``: the same with p = softmax(y) (DATM ``distill/DATM.py:255-260``).
+    ``logit``: the same with p = softmax(y) (DATM ``distill/DATM.py:255-260``). ``soft`` takes the
+    place of CE.
     """
 
     kind: LabelKind = "index"
     label_smoothing: float = 0.0
     term: FeatureTerm | None = None
+    soft: SoftLoss | None = None
 
     def __call__(self, stack: Stack, batch: Batch, *, train: bool = True) -> Tensor:
         """Loss of every network, [K]: one forward pass of the stack."""
         use = self.term if batch.targets is not None else None
         out = stack(batch.x, layer=use.layer if use else None, train=train)
-        loss = self.label_loss(out.logits, batch.y, batch.weight)
+        loss = self.label_loss(out.logits, batch.y, batch.weight, batch.soft)
         if use is not None:
             assert out.feature is not None and batch.targets is not None
             loss = loss + use(out.feature, batch.targets, batch.weight)
         return loss
 
-    def label_loss(self, logits: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Cross-entropy of logits [B, K, classes], [K]."""
+    def label_loss(
+        self, logits: Tensor, y: Tensor, weight: Tensor | None = None, soft: Tensor | None = None
+    ) -> Tensor:
+        """The first term for logits [B, K, classes], [K]; ``soft`` [B, K, classes] teaches."""
         if self.kind == "centred":
             raise ValueError("centred labels are regression targets, not trained on by CE")
+        if self.soft is not None:
+            target = as_logits(y, self.kind) if soft is None else soft
+            label = y if self.kind == "index" else y.argmax(-1)
+            each = self.soft(logits, target.expand_as(logits), label.expand(logits.shape[:2]))
+            return each.mean(0) if weight is None else (each * weight).sum(0)
         target = (y.softmax(-1) if self.kind == "logit" else y).expand(
             logits.shape[:2] + y.shape[2:]
         )

@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from ddbench import provenance, store
-from ddbench.arms import ENSEMBLE, Arm, recipe_arms
+from ddbench import baselines, provenance, store
+from ddbench.arms import BASELINES, ENSEMBLE, OWN, Arm, recipe_arms
 from ddbench.distilled import DistilledSet
 from ddbench.errors import BadInput
 from ddbench.evaluation import Target, score
 from ddbench.job import Job, checkpoint_period
 from ddbench.progress import progress
+from ddbench.protocols import EvaluationSpec
 from ddbench.recipe import Recipe
 from ddbench.store import EvaluationRecord, Result
 
@@ -35,23 +36,33 @@ def row_of(record: EvaluationRecord) -> Row:
 def missing_rows(
     recipe: Recipe, records: Sequence[EvaluationRecord]
 ) -> list[tuple[Arm, list[int]]]:
-    """Per arm, the networks that have no score yet.
+    """Per arm, the networks that have no score yet; see ``_serves``."""
+    return _missing(recipe.evaluation, recipe_arms(recipe), records)
 
-    A score without its best over training counts as missing where the recipe tracks that.
-    """
-    tracked = recipe.evaluation.test_every > 0
-    have = {
-        row_of(r)
-        for r in records
-        if not tracked or r.network_seed == ENSEMBLE or not math.isnan(r.best_accuracy)
-    }
+
+def _missing(
+    how: EvaluationSpec, arms: Sequence[Arm], records: Iterable[EvaluationRecord]
+) -> list[tuple[Arm, list[int]]]:
+    have = {row_of(record) for record in records if _serves(record, how)}
     missing = []
-    for arm in recipe_arms(recipe):
-        wanted = list(range(arm.plan.repeats)) + [ENSEMBLE] * recipe.evaluation.ensemble
+    for arm in arms:
+        wanted = list(range(arm.plan.repeats))
+        if how.ensemble and arm.role == OWN:
+            wanted.append(ENSEMBLE)
         absent = [e for e in wanted if arm_row(arm, e) not in have]
         if absent:
             missing.append((arm, absent))
     return missing
+
+
+def _serves(record: EvaluationRecord, how: EvaluationSpec) -> bool:
+    """Whether a score has what is asked for: its best over as many tests, where that is tracked.
+
+    Files of earlier releases do not say over how many; what they have counts.
+    """
+    if not how.test_every or record.network_seed == ENSEMBLE:
+        return True
+    return not math.isnan(record.best_accuracy) and record.test_every in (how.test_every, 0)
 
 
 def arm_row(arm: Arm, member: int) -> Row:
@@ -63,7 +74,8 @@ def arm_row(arm: Arm, member: int) -> Row:
 def evaluate(job: Job) -> None:
     """Score the stored set: whatever the recipe asks for and the file lacks.
 
-    An arm is published when it is whole; its scores until then are kept in a checkpoint.
+    An arm is published when it is whole; its scores until then are kept in a checkpoint, those of
+    baselines in the cache.
 
     Raises:
         BadInput: there is no set, or it lacks the snapshots of a selection.
@@ -72,46 +84,112 @@ def evaluate(job: Job) -> None:
     if not job.path.is_file():
         raise BadInput("there is no distilled set yet", file=job.path,
                        allowed="--stages distill,evaluate")  # fmt: skip
-    result = store.read(job.path)
+    result, arms = store.read(job.path), recipe_arms(job.recipe)
     scores = {row_of(record): record for record in result.evaluations}
-    missing = missing_rows(job.recipe, result.evaluations)
+    missing = _missing(job.recipe.evaluation, arms, result.evaluations)
     total = sum(len(members) for _, members in missing)
     with progress(f"{job.title}: evaluating", total) as bar:
         for arm, members in missing:
-            for record in _arm_scores(job, result, arm, members):
+            for record in _Scorer(job, result, arms, scores).scores_of(arm, members):
                 scores[row_of(record)] = record
                 bar.advance()
-            whole = missing_rows(job.recipe, list(scores.values()))
-            status = result.attrs["status"] if whole else "done"
+            left = _missing(job.recipe.evaluation, arms, scores.values())
+            status = result.attrs["status"] if left else "done"
             result = _with_records(job, result, list(scores.values()), status)
     if not missing:
         _with_records(job, result, list(scores.values()), "done")
 
 
-def _arm_scores(
-    job: Job, result: Result, arm: Arm, members: list[int]
-) -> Iterator[EvaluationRecord]:
-    """Records of the missing members; networks are always trained in the same stacks."""
-    partial = _Partial(job, arm)
-    found = [record for record in partial.records if record.network_seed in members]
-    yield from found
-    left = [member for member in members if member not in {r.network_seed for r in found}]
-    if not left:
-        return
-    iteration, data_set = _chosen(job, result, arm)
-    everyone, size = range(arm.plan.repeats), job.engine.stack
-    stacks = [everyone[first : first + size] for first in everyone[::size]]
-    ensemble = ENSEMBLE in left
-    wanted = [e for part in stacks if ensemble or set(part) & set(left) for e in part]
-    for record in score(
-        data_set, arm, job.data, Target(job.data.x_test, job.data.y_test), wanted, job.streams,
-        job.engine, iteration=iteration, test_every=job.recipe.evaluation.test_every,
-        ensemble=ensemble,
-    ):  # fmt: skip
-        if record.network_seed in left:
-            yield record
-            if not ensemble:  # its logits are not kept, so that arm starts again
-                partial.add(record)
+@dataclass(frozen=True)
+class _Scorer:
+    """Scores of one stored set; ``known`` are those that exist, ``arms`` all of the recipe."""
+
+    job: Job
+    result: Result
+    arms: Sequence[Arm]
+    known: dict[Row, EvaluationRecord]
+
+    def scores_of(self, arm: Arm, members: list[int]) -> Iterator[EvaluationRecord]:
+        """Records of the missing members of one arm."""
+        job = self.job
+        if arm.role in BASELINES:
+            for member in members:
+                yield baselines.score_of(arm, member, job.recipe, job.data, job.streams, job.engine)
+                job.stop_if_asked()
+        elif arm.role == "set_hard" and self._is_hard_already(arm):
+            for member in members:
+                record = self.known[arm_row(self._own(arm), member)]
+                yield replace(record, evaluation_key=arm.key, role=arm.role)
+        else:
+            yield from self._trained(arm, members)
+
+    def _own(self, arm: Arm) -> Arm:
+        """The arm of role ``set`` that ``arm`` is compared with: of its network, alike in F."""
+        own = [each for each in self.arms if each.role == OWN and each.network == arm.network]
+        return next((each for each in own if each.features == arm.features), own[-1])
+
+    def _is_hard_already(self, arm: Arm) -> bool:
+        """Whether the set has hard labels and the protocol trains on it as ``arm`` does."""
+        own = self._own(arm)
+        if self.result.synthetic is None or self.result.synthetic.kind != "index":
+            return False
+        plans = [each.plan.model_copy(update={"labels": "hard"}) for each in (own, arm)]
+        enough = own.plan.repeats >= arm.plan.repeats
+        return own.features is None and enough and plans[0].key(None) == plans[1].key(None)
+
+    def _trained(self, arm: Arm, members: list[int]) -> Iterator[EvaluationRecord]:
+        """Records of networks trained on the set; they are always trained in the same stacks."""
+        job, partial = self.job, _Partial(self.job, arm)
+        found = [record for record in partial.records if record.network_seed in members]
+        yield from found
+        left = [member for member in members if member not in {r.network_seed for r in found}]
+        if not left:
+            return
+        iteration, data_set = self._chosen(arm)
+        everyone, size = range(arm.plan.repeats), job.engine.stack
+        stacks = [everyone[first : first + size] for first in everyone[::size]]
+        ensemble = ENSEMBLE in left
+        wanted = [e for part in stacks if ensemble or set(part) & set(left) for e in part]
+        for record in score(
+            data_set, arm, job.data, Target(job.data.x_test, job.data.y_test), wanted, job.streams,
+            job.engine, iteration=iteration, test_every=job.recipe.evaluation.test_every,
+            ensemble=ensemble, role=arm.role,
+        ):  # fmt: skip
+            if record.network_seed in left:
+                yield record
+                if not ensemble:  # its logits are not kept, so that arm starts again
+                    partial.add(record)
+
+    def _chosen(self, arm: Arm) -> tuple[int, DistilledSet | None]:
+        """The set to be scored, by the selection rule, and its iteration; one for all roles."""
+        job, result = self.job, self.result
+        last = job.recipe.method.iterations_of(job.recipe.ipc)
+        if result.synthetic is None:
+            return last, None
+        candidates = {**result.snapshots, last: result.synthetic}
+        iteration = last
+        if arm.role != OWN:  # arms of role set come first
+            iteration = self.known[arm_row(self._own(arm), 0)].iteration
+        elif arm.plan.selection != "last":
+            iteration = _selected(job, arm, candidates)
+        return iteration, candidates[iteration].to(job.device)
+
+
+def _selected(job: Job, arm: Arm, candidates: Mapping[int, DistilledSet]) -> int:
+    """The snapshot with the highest mean accuracy, by the rule of the arm."""
+    wanted = {*job.recipe.evaluation.snapshots, max(candidates)}
+    if absent := sorted(wanted - set(candidates)):
+        raise BadInput(f"the file has no snapshots at {absent}; they are kept while distilling",
+                       file=job.path, field="evaluation.snapshots",
+                       allowed=sorted(candidates))  # fmt: skip
+    target = _selection_target(job, arm)
+    means = {
+        iteration: _mean_accuracy(job, candidates[iteration].to(job.device), arm, target)
+        for iteration in sorted(wanted)
+    }
+    best = max(means, key=lambda iteration: means[iteration])
+    log.info("%s: %s takes iteration %d", job.title, arm.plan.selection, best)
+    return best
 
 
 class _Partial:
@@ -122,7 +200,8 @@ class _Partial:
         self._saved = time.monotonic()
         state = (store.checkpoint.load(job.checkpoints) or ({}, {}))[0]
         mine = state.get("arm") == self._key
-        self.records = [_unpacked(fields) for fields in state["records"]] if mine else []
+        found = [_unpacked(fields) for fields in state["records"]] if mine else []
+        self.records = [record for record in found if _serves(record, job.recipe.evaluation)]
 
     def add(self, record: EvaluationRecord) -> None:
         """Keep a record; saves when it is time to, or when the process is asked to stop."""
@@ -151,29 +230,6 @@ def _unpacked(fields: dict[str, Any]) -> EvaluationRecord:
     return EvaluationRecord(**arrays)
 
 
-def _chosen(job: Job, result: Result, arm: Arm) -> tuple[int, DistilledSet | None]:
-    """The set to be scored, by the selection rule, and its iteration."""
-    last = job.recipe.method.iterations_of(job.recipe.ipc)
-    if result.synthetic is None:
-        return last, None
-    candidates = {**result.snapshots, last: result.synthetic}
-    if arm.plan.selection == "last":
-        return last, result.synthetic.to(job.device)
-    wanted = {*job.recipe.evaluation.snapshots, last}
-    if absent := sorted(wanted - set(candidates)):
-        raise BadInput(f"the file has no snapshots at {absent}; they are kept while distilling",
-                       file=job.path, field="evaluation.snapshots",
-                       allowed=sorted(candidates))  # fmt: skip
-    target = _selection_target(job, arm)
-    means = {
-        iteration: _mean_accuracy(job, candidates[iteration].to(job.device), arm, target)
-        for iteration in sorted(wanted)
-    }
-    best = max(means, key=lambda iteration: means[iteration])
-    log.info("%s: %s takes iteration %d", job.title, arm.plan.selection, best)
-    return best, candidates[best].to(job.device)
-
-
 def _selection_target(job: Job, arm: Arm) -> Target:
     data = job.data
     if arm.plan.selection == "best_on_validation":
@@ -196,7 +252,10 @@ def _with_records(job: Job, result: Result, records: list[EvaluationRecord], sta
     """Publish the file with these records, in an order that does not tell of interruptions."""
     ordered = sorted(
         records,
-        key=lambda r: (r.network, r.evaluation_key, not r.used_features, r.network_seed),
+        key=lambda r: (
+            *(r.network, r.role != OWN, r.role),
+            *(r.evaluation_key, not r.used_features, r.network_seed),
+        ),
     )
     attrs = {**result.attrs, "status": status, "finished": provenance.now()}
     attrs["peak_memory_bytes"] = max(

@@ -7,15 +7,17 @@ the same initialisation, order and augmentation whatever the stack's size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ddbench import augment
+from ddbench import augment, mixing
 from ddbench.augment import Augmentation
 from ddbench.objective import Batch, Examples, SyntheticLoss
+from ddbench.protocols import Mix, Rates
 from ddbench.randomness import uniforms
 from ddbench.stack import Stack
 
@@ -24,18 +26,76 @@ _BLOCK = 250_000  # numbers drawn at once for each network; does not depend on t
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """SGD as torch has it: v = momentum * v + g + weight_decay * p; p -= lr * v."""
+    """SGD, Adam or AdamW as torch has them, elementwise: members of a stack do not meet.
+
+    SGD: v = momentum * v + g + weight_decay * p; p -= lr * v. The decay of AdamW is decoupled.
+
+    Attributes:
+        decay_on: ``matrices``: only parameters whose name has "weight" in it, with more than one
+            dimension (G-VBSM ``train/utils.py:58-72``; RDED and SRe2L on ImageNet likewise).
+    """
 
     lr: float
     momentum: float = 0.0
     weight_decay: float = 0.0
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    betas: tuple[float, float] = (0.9, 0.999)
+    decay_on: Literal["all", "matrices"] = "all"
 
-    def build(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
-        """A fresh optimiser over stacked parameters."""
-        return torch.optim.SGD(
-            parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay,
-            foreach=True,
-        )  # fmt: skip
+    def build(self, parameters: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+        """A fresh optimiser over stacked parameters [K, ...] by name."""
+        groups = self._groups(parameters)
+        if self.name == "sgd":
+            return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, foreach=True)
+        kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
+        return kind(groups, lr=self.lr, betas=self.betas, foreach=True)
+
+    def _groups(self, parameters: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        every = list(parameters.values())
+        if self.decay_on == "all":
+            return [{"params": every, "weight_decay": self.weight_decay}]
+        decayed = {name for name, p in parameters.items() if "weight" in name and p.dim() > 2}
+        split = (
+            ([p for name, p in parameters.items() if (name in decayed) is chosen], decay)
+            for chosen, decay in ((True, self.weight_decay), (False, 0.0))
+        )
+        return [{"params": part, "weight_decay": decay} for part, decay in split if part]
+
+
+class _Descent:
+    """The optimiser of a stack; with ``factors``, one per member, whose rates differ by them."""
+
+    def __init__(
+        self, spec: OptimizerSpec, stack: Stack, factors: Sequence[float] | None = None
+    ) -> None:
+        self._spec, self._factors = spec, factors or [1.0]
+        self._leaves = list(stack.params.values())
+        self._parts: list[dict[str, Tensor]] = [stack.params]
+        if factors is not None:
+            assert len(factors) == stack.size
+            self._parts = [
+                {name: value.detach()[k : k + 1] for name, value in stack.params.items()}
+                for k in range(stack.size)
+            ]
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget momentum and whatever else was accumulated."""
+        self._optimizers = [self._spec.build(part) for part in self._parts]
+
+    def set_rate(self, lr: float) -> None:
+        """The rate from now on, times each member's factor."""
+        for optimizer, factor in zip(self._optimizers, self._factors, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * factor
+
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """One update by gradients [K, ...] in the order of the stack's parameters."""
+        for k, (part, optimizer) in enumerate(zip(self._parts, self._optimizers, strict=True)):
+            whole = len(self._parts) == 1
+            for parameter, gradient in zip(part.values(), gradients, strict=True):
+                parameter.grad = gradient if whole else gradient[k : k + 1]
+            optimizer.step()
 
 
 class Draws:
@@ -43,11 +103,18 @@ class Draws:
 
     Args:
         order: one generator per network, for the shuffles.
-        extra: one generator per network, for augmentation and the choice of a feature set.
+        extra: one generator per network, for augmentation and mixes.
+        choice: one generator per network, for the choice of a feature set; with its own, networks
+            that train with F and without are augmented alike. None: ``extra`` serves for it.
     """
 
-    def __init__(self, order: Sequence[torch.Generator], extra: Sequence[torch.Generator]) -> None:
-        self._order, self._extra = order, extra
+    def __init__(
+        self,
+        order: Sequence[torch.Generator],
+        extra: Sequence[torch.Generator],
+        choice: Sequence[torch.Generator] | None = None,
+    ) -> None:
+        self._order, self._extra, self._choice = order, extra, choice or extra
 
     def orders(self, epochs: int, count: int) -> Iterator[Tensor]:
         """A permutation per network for every epoch, int64 [N, K] each; drawn in blocks."""
@@ -60,9 +127,17 @@ class Draws:
         """U[0, 1) [B, K, n] for one batch."""
         return augment.draw(how, self._extra, 1, batch, shape)[0]
 
+    def mix(self, batch: int) -> Tensor:
+        """U[0, 1) [n, K] for mixing one batch."""
+        return uniforms(self._extra, mixing.uniforms(batch))
+
     def choice(self, count: int) -> Tensor:
         """One of ``count`` feature sets per network, int64 [K]."""
-        return augment.integers(uniforms(self._extra), count)
+        return augment.integers(uniforms(self._choice), count)
+
+
+Teacher = Callable[[Tensor], Tensor]
+"""Logits [B, K, classes] of images [B, K, C, H, W], outside of the graph."""
 
 
 def train(
@@ -73,9 +148,11 @@ def train(
     orders: Iterator[Tensor],
     *,
     batch_size: int,
-    learning_rates: Sequence[float] | None = None,
-    fresh_momentum_at: int | None = None,
+    rates: Rates | None = None,
+    factors: Sequence[float] | None = None,
     augmentation: Augmentation | None = None,
+    mix: Mix | None = None,
+    teacher: Teacher | None = None,
     draws: Draws | None = None,
     after_epoch: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
@@ -83,10 +160,13 @@ def train(
 
     Args:
         stack: parameters must be leaves that require gradients.
-        learning_rates: the rate of every epoch; None = the optimiser's.
-        fresh_momentum_at: epoch before which the optimiser is made anew (its momentum is lost), as
-            the reference does when it lowers the rate.
-        augmentation, draws: applied to every batch with numbers from ``draws``.
+        rates: the rate of every epoch; None = the optimiser's. Before an epoch of ``rates.fresh``
+            the optimiser is made anew (its momentum is lost), as the references do when they
+            lower the rate.
+        factors: member k trains at ``factors[k]`` times the rate.
+        augmentation, mix, draws: applied to every batch, in this order, with numbers from
+            ``draws``; an augmentation of pixels is bound to the images' value space.
+        teacher: labels every batch as it is trained on.
         after_epoch: called with the epoch and the mean loss [K] of the epoch, weighted by batch
             size, each batch before its update.
 
@@ -94,21 +174,18 @@ def train(
         The mean loss [K] of the last epoch.
     """
     parameters = list(stack.params.values())
-    sgd = optimizer.build(parameters)
+    descent = _Descent(optimizer, stack, factors)
     mean = examples.x.new_zeros(stack.size)
     for epoch, order in enumerate(orders):
-        if epoch == fresh_momentum_at:
-            sgd = optimizer.build(parameters)
-        if learning_rates is not None:
-            sgd.param_groups[0]["lr"] = learning_rates[epoch]
+        if rates is not None:
+            if epoch in rates.fresh:
+                descent.restart()
+            descent.set_rate(rates.values[epoch])
         total = torch.zeros_like(mean)
         for index in order.split(batch_size):
-            batch = _batch(examples, index, augmentation, draws)
+            batch = _batch(examples, index, augmentation, mix, teacher, draws)
             losses = loss(stack, batch)
-            gradients = torch.autograd.grad(losses.sum(), parameters)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-            sgd.step()
+            descent.step(torch.autograd.grad(losses.sum(), parameters))
             total += losses.detach() * len(index)
         mean = total / len(examples)
         if after_epoch is not None:
@@ -117,20 +194,29 @@ def train(
 
 
 def _batch(
-    examples: Examples, index: Tensor, augmentation: Augmentation | None, draws: Draws | None
+    examples: Examples,
+    index: Tensor,
+    augmentation: Augmentation | None,
+    mix: Mix | None,
+    teacher: Teacher | None,
+    draws: Draws | None,
 ) -> Batch:
-    targets = examples.targets
     choice = None
-    if targets is not None and targets.dim() == 5:
+    if examples.targets is not None and examples.targets.dim() == 5:
         assert draws is not None
-        choice = draws.choice(targets.shape[1])
+        choice = draws.choice(examples.targets.shape[1])
     batch = examples.batch(index, choice)
-    if augmentation is None:
-        return batch
-    assert draws is not None
-    shape = (examples.x.shape[1], examples.x.shape[2], examples.x.shape[3])
-    record = augmentation.record(draws.augmentation(augmentation, len(index), shape), shape)
-    return Batch(augmentation.apply(batch.x, record), batch.y, batch.targets, batch.weight)
+    x = batch.x
+    if augmentation is not None:
+        assert draws is not None
+        shape = (x.shape[2], x.shape[3], x.shape[4])
+        record = augmentation.record(draws.augmentation(augmentation, len(index), shape), shape)
+        x = augmentation.apply(x, record)
+    if mix is not None:
+        assert draws is not None
+        x = mixing.apply(x, mixing.record(mix, draws.mix(len(index)), *x.shape[3:]))
+    soft = batch.soft if teacher is None else teacher(x)
+    return replace(batch, x=x, soft=soft)
 
 
 # --- prediction --------------------------------------------------------------------------------

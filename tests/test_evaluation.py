@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,17 @@ import torch
 
 from ddbench import api, store
 from ddbench.arms import recipe_arms
-from ddbench.engine import Engine
+from ddbench.data import load
+from ddbench.engine import Engine, choose
 from ddbench.errors import BadInput, CutOff
+from ddbench.evaluation import Target, score
+from ddbench.randomness import Streams
 from ddbench.recipe import Recipe
 from ddbench.runner import is_done, result_file, run
+from ddbench.scoring import missing_rows
 from ddbench.verification import verify
 
+CPU = torch.device("cpu")
 BASE: dict[str, Any] = {
     "name": "scored",
     "dataset": "digits",
@@ -48,6 +54,27 @@ def test_predictions_agree_with_the_accuracy(tmp_path: Path) -> None:
         assert record.accuracy == record.correct.mean()
         assert np.isnan(record.best_accuracy)
         assert record.epochs == 6
+
+
+def test_classes_without_test_images_have_no_accuracy(tmp_path: Path) -> None:
+    recipe, result = made(tmp_path)
+    data, streams = load(recipe.dataset, CPU), Streams(0, CPU)
+    kept = data.y_test != 4
+    target = Target(data.x_test[kept], data.y_test[kept])
+    (arm,), engine = recipe_arms(recipe), Engine("cpu", 1, 1, 100)
+    (record,) = score(result.synthetic, arm, data, target, [0], streams, engine, iteration=0)
+    assert np.isnan(record.per_class).nonzero()[0].tolist() == [4]
+    weights = np.bincount(target.y, minlength=10)
+    assert np.nansum(record.per_class * weights) / weights.sum() == pytest.approx(record.accuracy)
+
+
+def test_networks_that_diverge_are_counted_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made(tmp_path / "fine")
+    assert "diverged" not in caplog.text
+    made(tmp_path, evaluation=BASE["evaluation"] | {"lr": 100.0, "epochs": 40})
+    assert caplog.text.count("3 of 3 networks diverged") == 1
 
 
 def test_best_over_training_is_stored_apart(tmp_path: Path) -> None:
@@ -110,17 +137,11 @@ def test_selection_scores_the_best_snapshot(tmp_path: Path, rule: str) -> None:
 
 
 def _mean(data_set: Any, recipe: Recipe) -> float:
-    from ddbench.data import load
-    from ddbench.engine import choose
-    from ddbench.evaluation import Target, score
-    from ddbench.randomness import Streams
-
-    cpu = torch.device("cpu")
-    data = load(recipe.dataset, cpu)
+    data = load(recipe.dataset, CPU)
     (arm,) = recipe_arms(recipe)
-    engine = choose(cpu, [recipe.net], data.shape, 20)
+    engine = choose(CPU, [recipe.net], data.shape, 20)
     records = score(data_set, arm, data, Target(data.x_test, data.y_test), range(3),
-                    Streams(0, cpu), engine, iteration=0)  # fmt: skip
+                    Streams(0, CPU), engine, iteration=0)  # fmt: skip
     return float(np.mean([record.accuracy for record in records]))
 
 
@@ -178,6 +199,45 @@ def test_tracking_the_best_later_scores_again(tmp_path: Path) -> None:
     _, tracked = made(tmp_path, evaluation=BASE["evaluation"] | {"test_every": 2})
     assert accuracies(plain) == accuracies(tracked)
     assert not any(np.isnan(record.best_accuracy) for record in tracked.evaluations)
+
+
+def test_the_best_of_other_tests_is_scored_again(tmp_path: Path) -> None:
+    tracking = [BASE["evaluation"] | {"test_every": every} for every in (4, 1, 0)]
+    _, rare = made(tmp_path, evaluation=tracking[0])
+    assert {record.test_every for record in rare.evaluations} == {4}
+    often, found = made(tmp_path, evaluation=tracking[1])
+    assert {record.test_every for record in found.evaluations} == {1}
+    _, fresh = made(tmp_path / "fresh", evaluation=tracking[1])
+    assert [r.best_accuracy for r in found.evaluations] == [
+        r.best_accuracy for r in fresh.evaluations
+    ]
+    assert is_done(often, 0, tmp_path)
+    assert is_done(Recipe.parse(BASE | {"evaluation": tracking[2]}), 0, tmp_path)
+    assert not is_done(Recipe.parse(BASE | {"evaluation": tracking[0]}), 0, tmp_path)
+
+
+def test_the_best_of_earlier_releases_counts(tmp_path: Path) -> None:
+    recipe, tracked = made(tmp_path, evaluation=BASE["evaluation"] | {"test_every": 2})
+    silent = [replace(record, test_every=0) for record in tracked.evaluations]
+    assert missing_rows(recipe, silent) == []
+    untracked = [replace(record, best_accuracy=np.nan) for record in silent]
+    assert [members for _, members in missing_rows(recipe, untracked)] == [[0, 1, 2]]
+
+
+def test_an_interrupted_evaluation_is_resumed_with_the_best_tracked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores that were kept without it do not count."""
+    monkeypatch.setenv("DDBENCH_CHECKPOINT_SECONDS", "0")
+    recipe = Recipe.parse(BASE)
+    ask_to_stop_after(monkeypatch, [], 2)
+    with pytest.raises(CutOff):
+        run(recipe, 0, tmp_path, device="cpu", engine=Engine("cpu", 1, 1, 100))
+    assert store.checkpoint.load(store.checkpoint_directory(result_file(recipe, 0, tmp_path)))
+    monkeypatch.undo()
+    tracked, result = made(tmp_path, evaluation=BASE["evaluation"] | {"test_every": 2})
+    assert {record.test_every for record in result.evaluations} == {2}
+    assert len(result.evaluations) == 3 and is_done(tracked, 0, tmp_path)
 
 
 def test_an_interrupted_evaluation_keeps_its_scores_apart_until_the_arm_is_whole(

@@ -35,11 +35,13 @@ from ddbench.augment import Augmentation
 from ddbench.augment.dsa import DSA
 from ddbench.distilled import DistilledSet, Space
 from ddbench.features import FeatureSpec
+from ddbench.label_losses import SoftLoss
 from ddbench.networks import Network
 from ddbench.objective import Examples, FeatureTerm, SyntheticLoss, examples_of
-from ddbench.protocols import Plan
+from ddbench.protocols import Mix, Plan, Rates
 from ddbench.randomness import Streams
 from ddbench.stack import Stack, create
+from ddbench.trained import Teachers
 from ddbench.training import Draws, OptimizerSpec, correct, predict, train, views_of
 
 # --- the reference's trainings -----------------------------------------------------------------
@@ -51,10 +53,12 @@ class Counting(SyntheticLoss):
 
     right: list[tuple[int, int]] = field(default_factory=list)
 
-    def label_loss(self, logits: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+    def label_loss(
+        self, logits: Tensor, y: Tensor, weight: Tensor | None = None, soft: Tensor | None = None
+    ) -> Tensor:
         if self.kind == "index":
             self.right.append((int((logits[:, 0].argmax(-1) == y[:, 0]).sum()), len(y)))
-        return super().label_loss(logits, y, weight)
+        return super().label_loss(logits, y, weight, soft)
 
     def accuracies(self, epochs: int) -> Tensor:
         """Fraction right of every epoch, in the order of training."""
@@ -87,11 +91,10 @@ def replay(
     train(
         stack, examples, loss, OptimizerSpec(plan.lr, plan.momentum, plan.weight_decay),
         (tensor(order)[:, None] for order in orders),
-        batch_size=plan.batch_size, learning_rates=plan.learning_rates(),
-        fresh_momentum_at=plan.fresh_momentum_at(),
+        batch_size=plan.batch_size, rates=plan.rates(),
         after_epoch=lambda _, mean: losses.append(mean),
     )  # fmt: skip
-    return Trained(stack, torch.cat(losses), plan.learning_rates(), loss)
+    return Trained(stack, torch.cat(losses), list(plan.rates().values), loss)
 
 
 def plan_of(data: Golden, schedule: str, epochs: int) -> Plan:
@@ -200,29 +203,30 @@ def make_plan(**fields: Any) -> Plan:
 
 def test_three_hundred_epochs_are_301_with_the_drop_after_index_151() -> None:
     plan = make_plan()
-    rates = plan.learning_rates()
+    rates = plan.rates()
     assert plan.epochs_run == len(rates) == 301
-    assert set(rates[:152]) == {0.01} and rates[152:] == pytest.approx([0.001] * 149)
-    assert plan.fresh_momentum_at() == 152
+    assert set(rates.values[:152]) == {0.01}
+    assert rates.values[152:] == pytest.approx([0.001] * 149)
+    assert rates.fresh == {152}
 
 
 def test_cosine_ends_at_zero_and_keeps_its_momentum() -> None:
     plan = make_plan(schedule="cosine", epochs=10)
-    rates = plan.learning_rates()
+    rates = plan.rates().values
     assert len(rates) == plan.epochs_run == 11
     assert rates[0] == 0.01 and rates[5] == pytest.approx(0.005) and rates[10] == 0
-    assert plan.fresh_momentum_at() is None
+    assert not plan.rates().fresh
 
 
 def test_step_and_constant_run_as_many_epochs_as_they_say() -> None:
     step = make_plan(schedule="step", step_size=100, epochs=201)
     assert step.epochs_run == 201
-    assert [step.learning_rates()[e] for e in (0, 99, 100, 199, 200)] == pytest.approx(
+    assert [step.rates().values[e] for e in (0, 99, 100, 199, 200)] == pytest.approx(
         [0.01, 0.01, 0.001, 0.001, 0.0001]
     )
     constant = make_plan(schedule="constant", epochs=3)
-    assert constant.learning_rates() == [0.01] * 3
-    assert constant.fresh_momentum_at() is None
+    assert constant.rates().values == (0.01,) * 3
+    assert not constant.rates().fresh
 
 
 # --- stacks ------------------------------------------------------------------------------------
@@ -262,7 +266,7 @@ def random_training(
     train(
         stack, examples_of(data, term or None), SyntheticLoss(term=term or None),
         OptimizerSpec(0.05, 0.9, 5e-4), draws.orders(3, COUNT), batch_size=4,
-        learning_rates=[0.05, 0.05, 0.005], fresh_momentum_at=2,
+        rates=Rates((0.05, 0.05, 0.005), frozenset({2})),
         augmentation=augmentation, draws=draws, after_epoch=lambda _, mean: losses.append(mean),
     )  # fmt: skip
     return stack, losses
@@ -423,3 +427,186 @@ def test_logits_do_not_depend_on_how_many_samples_are_asked_for(norm: str, tta: 
 def test_ties_go_to_the_first_class() -> None:
     logits = torch.tensor([[[1.0, 1.0, 0.0]], [[0.0, 2.0, 2.0]]])
     assert correct(logits, torch.tensor([0, 2])).tolist() == [[True], [False]]
+
+
+# --- schedules ---------------------------------------------------------------------------------
+
+
+@pytest.mark.golden
+def test_golden_schedules_of_ddranking(golden: Callable[[str], Golden]) -> None:
+    data = golden("basics/ddranking.npz")
+    epochs, lr, size = (data[f"schedule/{name}"].item() for name in ("epochs", "lr", "step_size"))
+    names = {"step": "step", "cosine": "half_cosine", "cosineannealing": "cosine_annealing"}
+    for theirs, ours in names.items():
+        plan = make_plan(schedule=ours, epochs=epochs, lr=lr, step_size=size)
+        assert plan.epochs_run == epochs
+        assert plan.rates().values == pytest.approx(data[f"schedule/{theirs}"].tolist(), rel=1e-12)
+
+
+@pytest.mark.golden
+def test_golden_schedules_of_decoupled_students(golden: Callable[[str], Golden]) -> None:
+    data = golden("decoupled/train.npz")
+    epochs, lr = int(data["schedule/epochs"]), float(data["schedule/lr"])
+    cases = [key for key in data.files if key.startswith("schedule/") and data[key].ndim]
+    assert len(cases) == 7
+    for case in cases:
+        repository, _, name = case.removeprefix("schedule/").rpartition("_")
+        cosine = "half_cosine" if repository == "rded" else "cosine_annealing"
+        plan = make_plan(schedule="linear" if name == "linear" else cosine, epochs=epochs, lr=lr)
+        wanted = data[case].tolist()
+        assert plan.rates().values == pytest.approx(wanted, rel=1e-9, abs=1e-15), case
+
+
+def test_a_warm_up_comes_before_the_schedule() -> None:
+    plan = make_plan(schedule="cosine_annealing", epochs=50, warmup=5, lr=0.2)
+    values = plan.rates().values
+    assert len(values) == 50
+    assert values[:6] == pytest.approx([0.002, 0.0416, 0.0812, 0.1208, 0.1604, 0.2])
+    assert values[5:] == make_plan(schedule="cosine_annealing", epochs=45, lr=0.2).rates().values
+    halfway = make_plan(epochs=20, warmup=10).rates()
+    assert halfway.fresh == {17} and halfway.values[16] == 10 * halfway.values[17]
+
+
+def test_one_learned_rate_is_staged_as_halfway() -> None:
+    staged = make_plan(schedule="staged", epochs=1000, syn_steps=50).rates((0.02,))
+    assert staged == make_plan(epochs=1000).rates(0.02)
+
+
+def test_learned_rates_are_played_in_turn() -> None:
+    """q = max(N, 500 // L) epochs each; the reference switches after epoch indices q i."""
+    learned = [0.05, 0.04, 0.03, 0.02]
+    rates = make_plan(schedule="staged", epochs=1000, syn_steps=20).rates(learned)
+    assert len(rates) == 4 * 125 + 500 + 1
+    assert rates.fresh == {126, 251, 376, 502}
+    values = list(rates.values)
+    assert values[:126] == [0.05] * 126 and values[126:251] == [0.04] * 125
+    assert values[376:502] == [0.02] * 126 and values[502:] == [pytest.approx(0.002)] * 499
+    longer = make_plan(schedule="staged", epochs=1000, syn_steps=200).rates(learned)
+    assert len(longer) == 4 * 200 + 500 + 1 and 802 in longer.fresh
+
+
+# --- optimisers --------------------------------------------------------------------------------
+
+OPTIMIZERS = [
+    OptimizerSpec(0.05, 0.9, 5e-4),
+    OptimizerSpec(0.01, weight_decay=0.01, name="adam"),
+    OptimizerSpec(0.01, weight_decay=0.01, name="adamw", decay_on="matrices", betas=(0.8, 0.99)),
+]
+
+
+def trained_with(
+    optimizer: OptimizerSpec,
+    members: tuple[int, ...],
+    *,
+    rates: Rates | None = None,
+    factors: list[float] | None = None,
+    mix: Mix | None = None,
+    teacher: Teachers | None = None,
+) -> Stack:
+    """Three epochs on the random set in float64, under DSA."""
+    streams = Streams(5, CPU)
+    stack = in_double(create(small(), SHAPE, CLASSES, streams.generators("init", members)))
+    draws = Draws(streams.generators("order", members), streams.generators("extra", members))
+    data = random_set(None)
+    soft = None if teacher is None else SoftLoss("kl", 2.0)
+    train(
+        stack, Examples(data.x, data.y), SyntheticLoss(soft=soft), optimizer,
+        draws.orders(3, COUNT), batch_size=4, rates=rates, factors=factors, augmentation=DSA(),
+        mix=mix, teacher=teacher, draws=draws,
+    )  # fmt: skip
+    return stack
+
+
+def teacher_of(seed: int) -> Teachers:
+    generators = [torch.Generator().manual_seed(seed)]
+    return Teachers((in_double(create(small(norm="batch"), SHAPE, CLASSES, generators)),), ())
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("mixed", [False, True], ids=["plain", "taught and mixed"])
+def test_members_do_not_meet_in_an_optimiser(optimizer: OptimizerSpec, mixed: bool) -> None:
+    how: dict[str, Any] = {"rates": Rates((0.05, 0.02, 0.01), frozenset({2}))}
+    if mixed:
+        how |= {"mix": Mix(name="cutmix"), "teacher": teacher_of(9)}
+    together = trained_with(optimizer, MEMBERS, **how)
+    for k in MEMBERS:
+        alone = trained_with(optimizer, (k,), **how)
+        for found, wanted in zip(member(together, k), member(alone, 0), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "adam", "adamw"])
+def test_factors_give_every_member_its_own_rate(optimizer: OptimizerSpec) -> None:
+    factors = [0.5, 1.0, 3.0]
+    schedule = Rates((0.02, 0.01, 0.01), frozenset({1}))
+    together = trained_with(optimizer, (0, 0, 0), rates=schedule, factors=factors)
+    for k, factor in enumerate(factors):
+        own = Rates(tuple(factor * rate for rate in schedule.values), schedule.fresh)
+        alone = trained_with(optimizer, (0,), rates=own)
+        for found, wanted in zip(member(together, k), member(alone, 0), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("decay_on", ["all", "matrices"])
+def test_only_matrices_decay_if_asked(decay_on: Any) -> None:
+    """The leading axis of a stack does not make a vector a matrix."""
+    stack = create(small(norm="batch"), SHAPE, CLASSES, [torch.Generator().manual_seed(0)])
+    spec = OptimizerSpec(0.1, weight_decay=1.0, decay_on=decay_on)
+    before = {name: value.detach().clone() for name, value in stack.params.items()}
+    optimizer = spec.build(stack.params)
+    for value in stack.params.values():
+        value.grad = torch.zeros_like(value)
+    optimizer.step()
+    moved = {n for n, v in stack.params.items() if not torch.equal(v, before[n])}
+    matrices = {n for n, v in before.items() if v.dim() > 2}
+    vectors = {n for n, v in before.items() if v.dim() == 2 and v.any()}
+    assert moved == (matrices if decay_on == "matrices" else matrices | vectors)
+
+
+def test_adam_steps_as_torch_s_on_one_network() -> None:
+    stack = trained_with(OPTIMIZERS[1], (0,))
+    data, streams = random_set(None), Streams(5, CPU)
+    alone = in_double(create(small(), SHAPE, CLASSES, streams.generators("init", (0,))))
+    draws = Draws(streams.generators("order", (0,)), streams.generators("extra", (0,)))
+    optimizer = torch.optim.Adam(list(alone.params.values()), lr=0.01, weight_decay=0.01)
+    for order in draws.orders(3, COUNT):
+        for index in order.split(4):
+            record = DSA().record(draws.augmentation(DSA(), len(index), SHAPE), SHAPE)
+            logits = alone(DSA().apply(data.x[index], record)).logits
+            optimizer.zero_grad()
+            fn.cross_entropy(logits[:, 0], data.y[index[:, 0]]).backward()
+            optimizer.step()
+    for found, wanted in zip(member(stack, 0), member(alone, 0), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-9)
+
+
+def test_teaching_and_mixing_never_wait_for_the_device() -> None:
+    mix, teacher = Mix(name="mixup", alpha=0.8), teacher_of(1)
+    trained_with(OPTIMIZERS[0], MEMBERS, mix=mix, teacher=teacher)  # fills the quantile table
+    with NoHostTraffic() as mode:
+        trained_with(OPTIMIZERS[0], MEMBERS, mix=mix, teacher=teacher)
+    assert mode.count > 500
+
+
+def test_a_teacher_sees_what_the_student_sees() -> None:
+    seen: list[Tensor] = []
+
+    class Watching(Teachers):
+        def __call__(self, x: Tensor) -> Tensor:
+            seen.append(x)
+            return super().__call__(x)
+
+    watching = Watching(teacher_of(1).stacks, ())
+    trained_with(OPTIMIZERS[0], MEMBERS, mix=Mix(name="mixup"), teacher=watching)
+    assert [x.shape for x in seen] == [(n, 3, *SHAPE) for n in (4, 4, 2)] * 3
+    originals = random_set(None).x
+    assert not any(torch.equal(image, x) for x in originals for image in seen[0][:, 0])
+
+
+def test_several_teachers_agree_on_their_mean() -> None:
+    one, other = teacher_of(1), teacher_of(2)
+    both = Teachers(one.stacks + other.stacks, ())
+    x = torch.randn(5, 2, *SHAPE, dtype=torch.float64)
+    torch.testing.assert_close(both(x), (one(x) + other(x)) / 2)
+    torch.testing.assert_close(both.label(x[:, 0]), both(x)[:, 0])
+    assert not both(x).requires_grad

@@ -12,11 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
-
 from ddbench import plugins
 from ddbench.errors import BadInput, unknown
 from ddbench.networks import Network, Shape
+from ddbench.protocols import TrainedOn
 from ddbench.spec import Spec
 
 if TYPE_CHECKING:
@@ -58,6 +57,8 @@ class Method(Spec):
     """Where x may start, the default first; empty = the method itself gives x."""
     has_set: ClassVar[bool] = True
     """False for ``full``, which trains on the real training set."""
+    given: ClassVar[bool] = False
+    """Whether the set is a file's (``external``): imported as it is, with its own labels."""
     toy: ClassVar[dict[str, Any]] = {}
     """Field values that make a run take seconds (``--toy``)."""
     title: ClassVar[str] = ""
@@ -74,12 +75,21 @@ class Method(Spec):
             if getattr(cls, needed) is getattr(Method, needed):
                 raise TypeError(f"{cls.__name__} has distill, so it must define {needed}")
 
+    @property
+    def heading(self) -> str:
+        """The method's name in tables."""
+        return self.title or self.name
+
     def check(self, ipc: int, smallest_class: int | None) -> None:
         """Raise ``BadInput`` if the method cannot make ``ipc`` images per class."""
 
     def resolved(self, ipc: int) -> Method:
         """The method with everything that depends on the IPC made explicit; enters the key."""
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """What enters the key: what differs from the defaults, as plain data."""
+        return {"name": self.name, **self.model_dump(mode="json", exclude_defaults=True)}
 
     def iterations_of(self, ipc: int) -> int:
         """Number of steps that ``distill`` will take."""
@@ -114,19 +124,6 @@ class Method(Spec):
         so that a run resumed from the variables alone continues with the same bits.
         """
         return iter(())
-
-
-class TrainedOn(Spec):
-    """A network trained on the real training part (F's source, an embedding); cached by content."""
-
-    network: Network
-    epochs: int
-    lr: float
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    batch_size: int = 256
-    augment: str | None = Field(None, description="DSA strategy")
-    members: int = 1
 
 
 class Selecting(Method):

@@ -10,17 +10,18 @@ from typing import Any
 
 from ddbench.datasets import DatasetFacts
 from ddbench.networks import Network
+from ddbench.protocols import _augmentations
 
 SUMMARY = "DSA: SGD 0.01, 1000 epochs, DSA on every batch"
+SOURCE = "VICO-UoE/DatasetCondensation main.py:107-133, utils.py:337-361"
+VERSION = 1
 
 
 def preset(facts: DatasetFacts, network: Network) -> dict[str, Any]:
     """Fields of the plan for one dataset and network."""
-    flip = "flip_" if facts.mirror else ""
-    strategy = f"color_crop_cutout_{flip}scale_rotate"
     return {
         "repeats": 20,
         "epochs": 1000,
         "lr": 0.01,
-        "augmentation": {"name": "dsa", "strategy": strategy},
+        "augmentation": _augmentations.dsa(facts),
     }

@@ -5,6 +5,7 @@ Axes: R rows, K classes, n test images.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from ddbench.store.tree import Array, Leaf, TreeFile
 TABLE = "evaluations"
 CORRECT = "predictions/correct"
 PRESENT = "predictions/present"
+ACCURACIES = ("accuracy", "best_accuracy", "train_accuracy", "per_class")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,12 @@ class EvaluationRecord:
         per_class: float32 [K], K >= 1, one length per file; NaN where not known.
         selection: how the snapshot was chosen.
         correct: bool [n], which test images were right; None where not kept.
+        role: what was trained on: ``set``, or a baseline that the protocol compares it with.
+        lr: learning rate at the start of training; NaN where not recorded.
+        teacher: the networks that labelled images while training (name, SHA-256 of the weights,
+            accuracy), whose weights of ``teacher_bytes`` a user needs, too; empty without.
+        test_every: epochs between the tests that ``best_accuracy`` is the maximum of; 0 = none, or
+            not recorded (files of earlier releases).
     """
 
     evaluation_key: str
@@ -47,6 +55,11 @@ class EvaluationRecord:
     seconds: float
     selection: str
     correct: Array | None = field(default=None, repr=False)
+    role: str = "set"
+    lr: float = math.nan
+    teacher: str = ""
+    teacher_bytes: float = 0.0
+    test_every: int = 0
 
 
 def encode_evaluations(records: Sequence[EvaluationRecord]) -> dict[str, Leaf]:
@@ -54,8 +67,10 @@ def encode_evaluations(records: Sequence[EvaluationRecord]) -> dict[str, Leaf]:
 
     Raises:
         ValueError: rows that differ in the number of classes or of test images; a zero character
-            in text.
+            in text; an accuracy that is no fraction.
     """
+    if problem := _no_fraction(records):
+        raise ValueError(problem)
     classes = _one_length("per_class", [np.shape(record.per_class) for record in records]) or 1
     columns: dict[str, list[Any]] = {
         name: [_stored(getattr(record, name)) for record in records] for name in schema.COLUMNS
@@ -105,18 +120,39 @@ def decode_evaluations(file: TreeFile, *, predictions: bool) -> tuple[Evaluation
     """The rows of an open file; ``correct`` stays None without ``predictions``.
 
     Raises:
-        BadInput: the table is missing, damaged or lacks a column.
+        BadInput: the table is missing, damaged or lacks a column, or holds an accuracy that is no
+            fraction.
     """
     table: Any = file.leaf(TABLE).value
-    for name in schema.COLUMNS:
-        if name not in table.dtype.names:
+    columns: dict[str, list[Any]] = {}
+    for name, (kind, _) in schema.COLUMNS.items():
+        if name in table.dtype.names:
+            columns[name] = _column(kind, table[name])
+        elif name in schema.ADDED_COLUMNS:
+            columns[name] = [schema.ADDED_COLUMNS[name]] * len(table)
+        else:
             raise file.bad(f"'{TABLE}' has no column '{name}'")
-    columns = {name: _column(kind, table[name]) for name, (kind, _) in schema.COLUMNS.items()}
     correct = _decode_predictions(file, len(table)) if predictions else [None] * len(table)
-    return tuple(
+    records = tuple(
         EvaluationRecord(**{name: column[row] for name, column in columns.items()}, correct=bits)
         for row, bits in enumerate(correct)
     )
+    if problem := _no_fraction(records):
+        raise file.bad(f"'{TABLE}': {problem}")
+    return records
+
+
+def _no_fraction(records: Sequence[EvaluationRecord]) -> str | None:
+    """What is wrong with the first accuracy outside of [0, 1]; all but the final may be NaN."""
+    for record in records:
+        for name in ACCURACIES:
+            values = np.asarray(getattr(record, name), dtype=np.float64)
+            known = (values >= 0) & (values <= 1)
+            if name != "accuracy":
+                known |= np.isnan(values)
+            if not known.all():
+                return f"{name} is {values[~known].flat[0]:g}; accuracies are fractions from 0 to 1"
+    return None
 
 
 def _column(kind: str, values: Any) -> list[Any]:

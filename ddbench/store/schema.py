@@ -69,7 +69,12 @@ ENTRIES: tuple[Entry, ...] = (
         ("N or K", "M", "..."),
         "the privileged features, at their stored dtype",
     ),
-    Entry("synthetic/lr", ("float64",), (), "the learned step size of the student"),
+    Entry(
+        "synthetic/lr",
+        ("float64",),
+        ("...",),
+        "the learned step size of the student; [stages] where there is one per stage",
+    ),
     Entry("synthetic/zca/mean", ("float32",), ("1", "P"), "mean of the flattened real images"),
     Entry("synthetic/zca/matrix", ("float32",), ("P", "P"), "z = (x - mean) @ matrix"),
     Entry("synthetic/zca/inverse", ("float32",), ("P", "P"), "x = z @ inverse + mean"),
@@ -157,6 +162,9 @@ ATTRIBUTES: Mapping[str, str] = MappingProxyType(
         "seconds": "computing time",
         "peak_memory_bytes": "highest memory use",
         "dataset_sha256": "checksum of the real data",
+        "source": "JSON: where an imported set comes from (format, files with SHA-256, reasons)",
+        "set_bytes": "JSON: bytes of an imported set's images, labels and stored views",
+        "selected_on_test": "true: whoever made the set chose it by its accuracy on the test set",
         "checksums": "JSON: SHA-256 of every attribute (`@name`) and dataset (its path)",
     }
 )
@@ -177,8 +185,17 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "epochs": ("int64", "epochs trained"),
         "seconds": ("float64", "training and testing time"),
         "selection": ("text", "how the evaluated snapshot was chosen"),
+        "role": ("text", "what was trained on: `set`, or a baseline of the protocol"),
+        "lr": ("float64", "learning rate at the start of training; NaN: not recorded"),
+        "teacher": ("text", "networks that labelled the images while training; empty: none"),
+        "teacher_bytes": ("float64", "size of those networks' weights"),
+        "test_every": ("int64", "epochs between the tests of best_accuracy; 0: not recorded"),
     }
 )
+ADDED_COLUMNS: Mapping[str, object] = MappingProxyType(
+    {"role": "set", "lr": float("nan"), "teacher": "", "teacher_bytes": 0.0, "test_every": 0}
+)
+"""Columns that files of earlier releases lack, and what they then hold."""
 
 
 def evaluations_dtype(classes: int, widths: Mapping[str, int]) -> np.dtype[Any]:

@@ -132,8 +132,11 @@ class SetReader:
         features = json.loads(str(leaf.attrs["features"]))
         return torch.from_numpy(decode_features(encoded)), features
 
-    def _lr(self, path: str) -> float | None:
-        return float(_array(self._file.leaf(path))) if self._file.has(path) else None
+    def _lr(self, path: str) -> float | tuple[float, ...] | None:
+        if not self._file.has(path):
+            return None
+        values = _array(self._file.leaf(path))
+        return tuple(values.tolist()) if values.ndim else float(values)
 
 
 def _space(x: Leaf, whitening: Whitening | None) -> Space:
