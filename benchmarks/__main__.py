@@ -18,7 +18,7 @@ from benchmarks import row_dc, row_eval, row_process
 from benchmarks.measure import Row, rate
 from benchmarks.workloads import cifar_shape, digits, reference_utils
 
-ROWS = ("eval", "dc", "f", "start-up", "demo")
+ROWS = ("eval", "eval-networks", "dc", "f", "start-up", "demo")
 
 
 def main() -> None:
@@ -46,6 +46,11 @@ def _measured(name: str, args: argparse.Namespace) -> list[Row]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     speed, gpu = rate(device), device.type == "cuda"
     small, large = digits(device), cifar_shape(device)
+    if name == "eval-networks":
+        part = (4, 2) if not gpu else (20, 50)
+        return row_eval.measure_families(
+            cifar_shape(device, tests=64).data, networks=part[0], epochs=part[1]
+        )
     folder = args.drupi if name == "f" else args.reference
     with contextlib.redirect_stdout(io.StringIO()):  # the references print
         reference = reference_utils(folder)

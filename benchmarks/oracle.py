@@ -19,11 +19,12 @@ Distance = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 
 
 def fresh(network: Network, shape: Shape, classes: int, device: torch.device) -> Backbone:
-    """One module as PyTorch initialises it."""
-    module = network.build(shape, classes).to_empty(device=device)
-    for layer in module.modules():
-        if hasattr(layer, "reset_parameters"):
-            layer.reset_parameters()
+    """One module as its architecture is initialised."""
+    module = network.build(shape, classes)
+    generator = torch.Generator(device).manual_seed(0)
+    state = network.initial_state(module, generator)
+    module = module.to_empty(device=device)
+    module.load_state_dict(state)
     return module
 
 

@@ -9,12 +9,14 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks import oracle
-from benchmarks.measure import Row, compare
+from benchmarks.measure import Row, compare, rate
 from benchmarks.workloads import Workload, forward_backward_macs
 from ddbench.arms import Arm
+from ddbench.data import RealData
 from ddbench.distilled import DistilledSet
 from ddbench.engine import choose, configure
 from ddbench.evaluation import Target, score
+from ddbench.networks import resolve
 from ddbench.protocols import Plan
 from ddbench.randomness import Streams
 
@@ -28,6 +30,7 @@ def measure(
     epochs: int,
     ipc: int = 10,
     runs: int = 5,
+    row: str = "eval",
 ) -> list[Row]:
     """``networks`` networks on ``ipc`` images per class, ``epochs`` + 1 epochs, then the test."""
     data, device = work.data, work.data.x_train.device
@@ -57,9 +60,31 @@ def measure(
         variants["reference"] = lambda: _reference(reference, work, x, y, networks, epochs)
     images = networks * ((epochs + 1) * count + len(data.x_test) / 3)
     return compare(
-        "eval", f"{work.name}, {networks} networks, IPC {ipc}, {epochs + 1} epochs + test",
+        row, f"{work.name}, {networks} networks, IPC {ipc}, {epochs + 1} epochs + test",
         variants, runs=runs, floor=images * forward_backward_macs(work) / macs_per_second,
     )  # fmt: skip
+
+
+FAMILIES = (
+    "ConvNetD3", "MLP", "LeNet", "AlexNet", "VGG11", "ResNet18", "ResNet18BN", "ResNet18_AP",
+    "MobileNetV2", "ShuffleNetV2", "WRN-16-2",
+    {"name": "torchvision:resnet18", "stem": "small"},
+    {"name": "timm:deit_tiny_patch16_224", "patch_size": 4},
+)  # fmt: skip
+"""One network of every family, as a user would evaluate on."""
+
+
+def measure_families(data: RealData, *, networks: int, epochs: int, runs: int = 3) -> list[Row]:
+    """Every family in a stack and one at a time, on one image per class."""
+    speed, found = rate(data.x_train.device), [resolve(name) for name in FAMILIES]
+    return [
+        line
+        for network in found
+        for line in measure(
+            Workload(f"{network.label}, CIFAR10 shape", data, network), None, speed,
+            networks=networks, epochs=epochs, ipc=1, runs=runs, row="eval-networks",
+        )
+    ]  # fmt: skip
 
 
 def _reference(

@@ -66,11 +66,6 @@ def reference_utils(folder: Path | None) -> ModuleType | None:
     return found
 
 
-def forward_backward_macs(work: Workload) -> float:
+def forward_backward_macs(work: Workload) -> int:
     """Multiply-adds of one forward and backward pass of one image (backward = 2 forward)."""
-    total, channels = 0.0, work.data.shape[0]
-    side = work.data.shape[1] * work.data.shape[2]
-    for c, h, w in work.network.feature_shapes(work.data.shape):
-        total += 9.0 * channels * c * side
-        channels, side = c, h * w
-    return 3 * (total + channels * side * work.data.num_classes)
+    return 3 * work.network.multiply_adds(work.data.shape, work.data.num_classes)

@@ -20,12 +20,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ddbench import data as real_data
-from ddbench import recipe_files, runner, store
+from ddbench import recipe_files, reevaluation, runner, store
 from ddbench.arms import StoredFeatures, arms_of
 from ddbench.distilled import DistilledSet
 from ddbench.engine import choose, configure, resolve_device
 from ddbench.evaluation import Target, score
 from ddbench.features.source import spec_of
+from ddbench.importers import Options
 from ddbench.networks import resolve as resolve_network
 from ddbench.places import results_root
 from ddbench.protocols import EvaluationSpec
@@ -99,6 +100,8 @@ def evaluate(
 ) -> list[EvaluationRecord]:
     """Score the set of a result file anew and return the records; the file is not changed.
 
+    Sets of others: ``evaluate_foreign``.
+
     Args:
         networks: architectures; None = those of the file's recipe.
         protocol, repeats, fields: fields of the ``evaluation`` block that replace the recipe's.
@@ -123,7 +126,7 @@ def evaluate(
         features = StoredFeatures(spec_of(data_set.features), (c, h, w))
     records: list[EvaluationRecord] = []
     for network in map(resolve_network, spec.networks or [recipe.net]):
-        plan = spec.plan(recipe.facts, network)
+        plan = spec.plan(recipe.facts, network, ipc=recipe.ipc)
         count = len(data_set) if data_set is not None else len(data.x_train)
         engine = choose(where, [network], data.shape, min(count, plan.batch_size))
         configure(engine)
@@ -137,6 +140,38 @@ def evaluate(
     return records
 
 
+def evaluate_foreign(
+    path: str | Path,
+    *,
+    dataset: str,
+    protocol: str,
+    networks: Sequence[str] = (),
+    repeats: int | None = None,
+    overrides: Sequence[str] = (),
+    results: Path | None = None,
+    device: str = "auto",
+    **answers: Any,
+) -> list[Path]:
+    """Import a set of others, score it, and return its result files, one per replicate.
+
+    Args:
+        dataset: name or fields (YAML) of the dataset block.
+        overrides: ``field=value`` of the recipe, such as ``evaluation.epochs=100``.
+        answers: what the file leaves open: ``space``, ``constants``, ``labels_kind``, ``labels``,
+            ``lr``, ``class_order``, ``replicate``, ``format`` (docs/foreign-sets.md).
+
+    Raises:
+        BadInput: a file that cannot be used, or a question left open.
+    """
+    request = reevaluation.Request(
+        dataset=dataset, networks=networks, protocol=protocol, repeats=repeats,
+        overrides=overrides, options=Options.parse(answers),
+    )  # fmt: skip
+    recipe = reevaluation.foreign_recipe(Path(path), request)
+    folder = results or results_root()
+    return [runner.run(recipe, seed, folder, device=device).path for seed in recipe.seeds]
+
+
 def table(paths: Sequence[str | Path], *, fmt: str = "github", by_bytes: bool = False) -> str:
     """The table of all results below ``paths``; see docs/tables.md.
 
@@ -148,4 +183,4 @@ def table(paths: Sequence[str | Path], *, fmt: str = "github", by_bytes: bool = 
     return leaderboard.table([Path(path) for path in paths], fmt=fmt, by_bytes=by_bytes)
 
 
-__all__ = ["SetDataset", "evaluate", "load", "read_recipe", "run", "table"]
+__all__ = ["SetDataset", "evaluate", "evaluate_foreign", "load", "read_recipe", "run", "table"]

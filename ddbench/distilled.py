@@ -59,7 +59,8 @@ class DistilledSet:
         F: privileged features, float32 [N, M, ...] (per image) or [K, M, ...] (per class), or None.
         features: the settings of F as plain data (the resolved ``features`` block, the network that
             F belongs to, the shape of one item); empty without F.
-        lr: the learned step size of the student, where a method learns one.
+        lr: the learned step size of the student, where a method learns one; several where it
+            learns one per stage of the trajectory (STM).
 
     Raises:
         ValueError: shapes or dtypes that do not fit together.
@@ -71,7 +72,7 @@ class DistilledSet:
     kind: LabelKind = "index"
     F: Tensor | None = None
     features: dict[str, Any] = field(default_factory=dict)
-    lr: float | None = None
+    lr: float | tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.x.dim() != 4 or not self.x.is_floating_point():

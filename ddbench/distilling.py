@@ -14,7 +14,9 @@ from ddbench import provenance, store
 from ddbench.distilled import DistilledSet
 from ddbench.engine import set_numerics
 from ddbench.errors import BadInput, RunFailed
+from ddbench.features import FeatureSpec
 from ddbench.features.source import feature_term, initial_features, stored_settings
+from ddbench.importing import imported
 from ddbench.job import Job, checkpoint_period
 from ddbench.methods import Step, TrainedOn
 from ddbench.progress import progress
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def distill(job: Job) -> Result:
-    """Make the set of a job, from its checkpoint if there is one.
+    """Make the set of a job, from its checkpoint if there is one; import a given one.
 
     Raises:
         CutOff: the process was asked to stop; a checkpoint was written.
@@ -34,6 +36,14 @@ def distill(job: Job) -> Result:
     """
     if not job.recipe.method.has_set:
         return Result(job.attributes("distilled", 0.0, provenance.now(), 0))
+    if job.recipe.method.given:
+        result = imported(job)
+        features = job.recipe.features
+        if features is None or features.init.source == "file":
+            return result
+        assert result.synthetic is not None
+        data_set = with_features(job, result.synthetic.to(job.device)).to("cpu")
+        return replace(result, synthetic=_rounded(data_set, features))
     run = _Distillation(job, starting_task(job))
     run.resume()
     run.go_on()
@@ -94,6 +104,12 @@ def with_features(job: Job, data_set: DistilledSet) -> DistilledSet:
         features, network, shape, str(recipe.feature_source), recipe.fixed_images
     )
     return replace(data_set, F=F, features=settings)
+
+
+def _rounded(data_set: DistilledSet, features: FeatureSpec) -> DistilledSet:
+    """The set with F at its stored dtype."""
+    assert data_set.F is not None
+    return replace(data_set, F=store.round_features(data_set.F, features.dtype))
 
 
 def _source_network(job: Job) -> TrainedOn | None:
@@ -196,12 +212,10 @@ class _Distillation:
             return data_set
         if data_set.F is None:
             data_set = with_features(self._job, data_set)
-        assert data_set.F is not None
-        settings = data_set.features
         if features.use == "best":
-            settings = {**settings, "best_feature_set": self._task.variables.best}
-        F = store.round_features(data_set.F, features.dtype)
-        return replace(data_set, F=F, features=settings)
+            best = {"best_feature_set": self._task.variables.best}
+            data_set = replace(data_set, features={**data_set.features, **best})
+        return _rounded(data_set, features)
 
     def result(self) -> Result:
         """The finished set with its log, on the CPU."""

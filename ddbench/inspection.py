@@ -1,19 +1,12 @@
-"""What is in a file: all about a result of ours; the kind of a foreign file, told by its bytes.
-
-Nothing is ever unpickled.
-"""
+"""What is in a file: all about a result of ours, or about a set of others; else what kind it is."""
 
 from __future__ import annotations
 
-import json
-import struct
-import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
 from torch import Tensor
 
 from ddbench import store
@@ -21,52 +14,52 @@ from ddbench.data import unnormalise
 from ddbench.distilled import DistilledSet, Space
 from ddbench.errors import BadInput
 from ddbench.features.budget import BYTES_OF, label_bits
+from ddbench.file_kinds import HDF5, HEAD_BYTES, describe_file, describe_folder
+from ddbench.importers import Found, Options, importer
+from ddbench.importers._detect import read
+from ddbench.importers._labels import propose_kind
+from ddbench.importers._spaces import propose_space
 from ddbench.recipe_files import from_yaml
 from ddbench.store import Result, SoftLabelViews
-
-FOREIGN = "Not a result of ddbench; this version cannot import sets of other programs."
-_HEAD = 512  # bytes read to tell the kind
-_MAX_HEADER = 1 << 24  # bytes of a safetensors header that are read
-_TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-_PICKLE = "pickle (never opened: it can run any code)"
-_SIGNATURES = (
-    (b"\x89HDF\r\n\x1a\n", "HDF5 of another program"),
-    (_TORCH_LEGACY, "torch file (legacy pickle)"),
-    *((bytes((0x80, version)), _PICKLE) for version in range(2, 6)),
-    (b"\x89PNG\r\n\x1a\n", "PNG image"),
-    (b"\xff\xd8\xff", "JPEG image"),
-    (b"\x1f\x8b", "gzip archive"),
-)
-_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
 def describe(path: Path) -> dict[str, Any]:
     """What ``path`` holds, as plain data for ``json.dumps``.
 
     A result of ours: shapes, dtypes, ranges, value space, labels, F, bytes per part, provenance.
-    Anything else: ``format`` by its first bytes, and ``note``, which says what can be done with it.
+    A set of others: the importer that knows it with its reasons, and the same of every set in it,
+    with proposals for what the file leaves open. Anything else: ``format`` by its first bytes, and
+    ``note``, which says why it cannot be imported.
 
     Raises:
         BadInput: nothing there, not readable, or a result of ours that is damaged or too new.
     """
     if path.is_dir():
-        return _folder(path)
+        return {"path": str(path)} | _imported_or(path, describe_folder(path))
     if path.exists() and not path.is_file():
         raise BadInput("is neither a file nor a folder", file=path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(HEAD_BYTES)
     except OSError as error:
         raise BadInput(f"cannot be read ({error.strerror})", file=path) from None
     base = {"path": str(path), "file_bytes": size}
-    if head.startswith(_SIGNATURES[0][0]):
+    if head.startswith(HDF5):
         try:
             return base | _ours(store.read(path))
         except BadInput as error:
             if "not a ddbench result" not in error.problem:
                 raise
-    return base | _foreign(path, head, size) | {"note": FOREIGN}
+    return base | _imported_or(path, describe_file(path, head, size))
+
+
+def _imported_or(path: Path, kind: dict[str, Any]) -> dict[str, Any]:
+    """What an importer finds, or the kind of file with the reason why none can use it."""
+    try:
+        return foreign_sets(path)
+    except BadInput as error:
+        return {**kind, "note": error.problem}
 
 
 # --- results of ours ---------------------------------------------------------------------------
@@ -195,87 +188,48 @@ def _classes(result: Result, y: Tensor) -> int:
         return int(y.max()) + 1
 
 
-# --- files of others ---------------------------------------------------------------------------
+# --- sets of others ----------------------------------------------------------------------------
 
 
-def _foreign(path: Path, head: bytes, size: int) -> dict[str, Any]:
-    """``format`` and, where it is safe to read, ``arrays``."""
-    if not head:
-        return {"format": "empty file"}
-    if head.startswith(b"PK\x03\x04"):
-        return _zip(path)
-    if head.startswith(npy.MAGIC_PREFIX):
-        with path.open("rb") as file:
-            return {"format": "npy (one numpy array)", "arrays": {"": _npy_header(file)}}
-    name = next((name for first, name in _SIGNATURES if head.startswith(first)), None)
-    if name is None and head[257:262] == b"ustar":
-        name = "tar archive"
-    if name is not None:
-        return {"format": name}
-    return _safetensors(path, head, size) or {"format": "unknown"}
-
-
-def _zip(path: Path) -> dict[str, Any]:
-    """Torch and numpy both write zip archives; only names and array headers are read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if any(name.endswith("/data.pkl") for name in names):
-                return {"format": "torch file (zip; holds a pickle, which is never opened)"}
-            if not names or not all(name.endswith(".npy") for name in names):
-                return {"format": "zip archive"}
-            arrays = {}
-            for name in names:
-                with archive.open(name) as file:
-                    arrays[name.removesuffix(".npy")] = _npy_header(file)
-            return {"format": "npz (numpy arrays)", "arrays": arrays}
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError):
-        return {"format": "zip archive, damaged or encrypted"}
-
-
-def _npy_header(file: IO[bytes]) -> dict[str, Any]:
-    """Shape and dtype of a numpy array; its content is not read."""
-    try:
-        version = npy.read_magic(file)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read(file)
-    except (ValueError, OSError, zipfile.BadZipFile):
-        return {"problem": "its header cannot be read"}
-    found = {"shape": list(shape), "dtype": str(dtype)}
-    return {**found, "problem": "holds pickled objects"} if dtype.hasobject else found
-
-
-def _safetensors(path: Path, head: bytes, size: int) -> dict[str, Any] | None:
-    if len(head) < 9 or head[8:9] != b"{":
-        return None
-    (length,) = struct.unpack("<Q", head[:8])
-    if length > min(size - 8, _MAX_HEADER):
-        return None
-    with path.open("rb") as file:
-        file.seek(8)
-        text = file.read(length)
-    try:
-        entries = json.loads(text)
-        arrays = {
-            name: {"shape": entry["shape"], "dtype": entry["dtype"]}
-            for name, entry in entries.items()
-            if name != "__metadata__"
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    return {"format": "safetensors", "arrays": arrays}
-
-
-def _folder(path: Path) -> dict[str, Any]:
-    """Images per sub-folder, one level down."""
-    counts = {
-        folder.name: sum(file.suffix.lower() in _IMAGES for file in folder.iterdir())
-        for folder in sorted(path.iterdir())
-        if folder.is_dir()
+def foreign_sets(path: Path) -> dict[str, Any]:
+    """What an importer makes of ``path``; raises ``BadInput`` where none can read it."""
+    reading = read(path, Options())
+    return {
+        "format": f"{reading.format}: {importer(reading.format).SUMMARY}",
+        "reasons": list(reading.reasons),
+        "sets": len(reading.sets),
+        "set": _found(reading.sets[0]),
+        **({"more": reading.hints} if reading.hints else {}),
     }
-    found = {name: count for name, count in counts.items() if count}
-    kind = "image folder (one sub-folder per class)" if found else "folder"
-    return {"path": str(path), "format": kind, "images_per_class": found, "note": FOREIGN}
+
+
+def _found(found: Found) -> dict[str, Any]:
+    """The first of a file's sets, with proposals for what it leaves open."""
+    spaces = {"space": found.space, "constants": found.constants}
+    if found.space is None:
+        spaces = {"space": "open", "space_proposal": ", ".join(propose_space(found.x))}
+    labels: dict[str, Any] = {"kind": "none: class-major labels would be assumed"}
+    if found.y is not None:
+        labels = {"kind": found.kind or "open", "shape": list(found.y.shape)}
+        if found.y.is_floating_point():
+            labels |= {"proposal": ", ".join(propose_kind(found.y)), **_range(found.y)}
+        else:
+            labels["images_per_class"] = torch.bincount(found.y).tolist()
+    return {
+        "images": {
+            "shape": list(found.x.shape),
+            "dtype": str(found.x.dtype).removeprefix("torch."),
+            **_range(found.x),
+            **spaces,
+        },
+        "labels": labels,
+        "features": None if found.F is None else {"shape": list(found.F.shape), **_range(found.F)},
+        "learned_lr": found.lr,
+        "views": None if found.views is None else f"{len(found.views.checksums)} files",
+        "selected_on_test": found.selected_on_test,
+        **({"hints": found.hints} if found.hints else {}),
+        **({"classes": list(found.class_ids)} if found.class_ids else {}),
+    }
 
 
 # --- for terminals -----------------------------------------------------------------------------

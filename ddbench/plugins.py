@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import pkgutil
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
 from ddbench.errors import BadInput
@@ -23,18 +23,26 @@ def names(package: str) -> tuple[str, ...]:
     found = importlib.util.find_spec(package)
     locations = list(found.submodule_search_locations or []) if found else []
     local = [info.name for info in pkgutil.iter_modules(locations) if info.name[0] != "_"]
-    foreign = [entry.name for entry in entry_points(group=package)]
+    foreign = [entry.name for entry in _foreign(package)]
     repeated = sorted({name for name in local + foreign if (local + foreign).count(name) > 1})
     if repeated:
         raise RuntimeError(f"two plug-ins of {package} have one name: {', '.join(repeated)}")
     return tuple(sorted(local + foreign))
 
 
+@cache
+def _foreign(package: str) -> tuple[EntryPoint, ...]:
+    """Entry points of third parties; reading the installed packages' metadata takes a while."""
+    return tuple(entry_points(group=package))
+
+
 def load(package: str, name: str) -> ModuleType:
     """The module of plug-in ``name``; ``KeyError`` if ``names(package)`` does not have it."""
     if name not in names(package):
         raise KeyError(name)
-    for entry in entry_points(group=package, name=name):
+    for entry in _foreign(package):
+        if entry.name != name:
+            continue
         module = entry.load()
         assert isinstance(module, ModuleType), f"entry point {name} of {package} is no module"
         return module

@@ -179,6 +179,8 @@ class Recipe(Spec):
     def networks_needed(self) -> list[TrainedOn]:
         """Networks to be trained on the real data first (stage ``experts``)."""
         needed = self.method.networks_needed(self.net)
+        for plan in self.every_plan():
+            needed += [spec for spec in plan.networks_needed() if spec not in needed]
         if self.features is not None and self.features.init.source == "network":
             init = self.features.init
             needed.append(
@@ -265,16 +267,25 @@ class Recipe(Spec):
             "network": self.net.identity(),
             "ipc": self.ipc if method.has_set else None,
             "init": self.init_name,
-            "method": {
-                "name": method.name,
-                **method.model_dump(mode="json", exclude_defaults=True),
-            },
+            "method": method.identity(),
             "features": features,
         }
 
     def plans(self) -> list[tuple[Network, Plan]]:
         """The protocol of every evaluated network."""
-        return [(net, self.evaluation.plan(self.facts, net)) for net in self.evaluated_networks]
+        return [
+            (net, self.evaluation.plan(self.facts, net, ipc=self.ipc))
+            for net in self.evaluated_networks
+        ]
+
+    def every_plan(self) -> list[Plan]:
+        """The plans of all networks and of all roles that the protocol compares the set with."""
+        roles = self.evaluation.roles if self.method.has_set else ("set",)
+        return [
+            self.evaluation.plan(self.facts, net, role, ipc=self.ipc)
+            for net in self.evaluated_networks
+            for role in roles
+        ]
 
     def to_data(self) -> dict[str, Any]:
         """The resolved recipe as plain data, as YAML would give it."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ddbench import networks
-from ddbench.datasets import DatasetFacts
+from ddbench.datasets import DatasetFacts, DatasetSpec
 from ddbench.errors import BadInput
 from ddbench.features import FeatureSpec
 from ddbench.networks import Network, Shape
-from ddbench.protocols import parse_augmentation
+from ddbench.protocols import Plan, parse_augmentation
 
 if TYPE_CHECKING:
     from ddbench.recipe import Recipe
@@ -24,9 +24,24 @@ def check_together(recipe: Recipe) -> None:
     _check_snapshots(recipe)
     for network in recipe.evaluated_networks:
         _check_depth(network, facts, "evaluation.networks")
-        recipe.evaluation.plan(facts, network)
+    with_features = recipe.features is not None and recipe.evaluation.features.use != "without"
+    for plan in recipe.every_plan():
+        plan.check_runnable(with_features=with_features)
+        _check_augmentation(plan, facts, recipe.dataset)
     if recipe.features is not None:
         _check_features(recipe, recipe.features, facts)
+
+
+def _check_augmentation(plan: Plan, facts: DatasetFacts, dataset: DatasetSpec) -> None:
+    if plan.augmentation is None:
+        return
+    try:
+        plan.augmentation.uniforms(facts.shape)
+    except ValueError as error:
+        raise BadInput(str(error), field="evaluation.augmentation") from None
+    if dataset.zca == "kip" and plan.augmentation.needs_pixels:
+        raise BadInput(f"'{plan.augmentation.name}' works on pixels, which kip_zca does not keep",
+                       field="evaluation.augmentation", allowed="none, dsa")  # fmt: skip
 
 
 def _check_init(recipe: Recipe, facts: DatasetFacts) -> None:
@@ -74,9 +89,6 @@ def _check_features(recipe: Recipe, features: FeatureSpec, facts: DatasetFacts) 
     if features.update == "joint":
         raise BadInput("'joint' is not built for gradient matching in this version",
                        field="features.update", allowed="alternate")  # fmt: skip
-    if features.init.source == "file":
-        raise BadInput("'file' is not built in this version", field="features.init.source",
-                       allowed="network, noise")  # fmt: skip
     if not features.update_images and not method.inits:
         raise BadInput(f"false says nothing with method {method.name}, whose images never move",
                        field="features.update_images", allowed="true")  # fmt: skip
@@ -110,7 +122,13 @@ def _check_features(recipe: Recipe, features: FeatureSpec, facts: DatasetFacts) 
 
 
 def _check_feature_init(recipe: Recipe, features: FeatureSpec, facts: DatasetFacts) -> None:
-    init = features.init
+    init, method = features.init, recipe.method
+    if init.source == "file" and not method.given:
+        raise BadInput(f"'file' is F of an imported set; method {method.name} makes its own",
+                       field="features.init.source", allowed="network, noise")  # fmt: skip
+    if init.path is not None:
+        raise BadInput("F of another file is not built in this version",
+                       field="features.init.path", allowed="null, the set's own F")  # fmt: skip
     if init.network is not None:
         try:
             network = networks.resolve(init.network)

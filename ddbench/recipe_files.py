@@ -60,7 +60,7 @@ def read(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = locate(str(name))
     data = _extended(path, ())
     for override in overrides:
-        data = _overridden(data, override)
+        data = overridden(data, override)
     recipe = Recipe.parse(data, file=path)
     if recipe.name != path.stem:
         raise BadInput(f"found '{recipe.name}'", file=path, field="name",
@@ -108,7 +108,8 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _overridden(data: dict[str, Any], override: str) -> dict[str, Any]:
+def overridden(data: dict[str, Any], override: str) -> dict[str, Any]:
+    """``data`` with one ``a.b=value`` in place; raises ``BadInput`` for another form."""
     path, equals, text = override.partition("=")
     parts = path.split(".")
     if not equals or not all(parts):

@@ -7,7 +7,8 @@ cut off continues from its checkpoint; finished scores are never computed again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def run(
     leftovers = store.checkpoint_directory(path)
     if "evaluate" in stages and is_done(recipe, seed, results) and not leftovers.exists():
         return Outcome(path, fresh=False)
-    with store.writer_lock(path), stop_requests() as stopped:
+    with _folder_of(path, results), store.writer_lock(path), stop_requests() as stopped:
         job = Job(recipe, seed, path, resolve_device(device), download, engine, stopped)
         if "experts" in stages and ("distill" not in stages or not path.is_file()):
             train_experts(job)
@@ -86,6 +87,30 @@ def run(
     return Outcome(path, fresh=True)
 
 
+@contextmanager
+def _folder_of(path: Path, results: Path) -> Iterator[None]:
+    """Leave no empty folder behind where a run was refused before it wrote anything."""
+    try:
+        yield
+    finally:
+        for folder in list(path.relative_to(results).parents)[:-1]:
+            try:
+                (results / folder).rmdir()
+            except OSError:  # not empty, or not there
+                break
+
+
+def make(recipe: Recipe, seed: int, path: Path, *, device: str = "auto") -> None:
+    """Make the set alone, into a file that is in no results folder (``ddbench import``).
+
+    Raises:
+        BadInput, Locked, CutOff, RunFailed: see ``run``.
+    """
+    with store.writer_lock(path), stop_requests() as stopped:
+        job = Job(recipe, seed, path, resolve_device(device), False, None, stopped)
+        job.publish(distill(job))
+
+
 def train_experts(job: Job) -> None:
     """Train (or find) the networks on real data that later stages need."""
     for spec in job.recipe.networks_needed():
@@ -95,4 +120,4 @@ def train_experts(job: Job) -> None:
         trained(spec, job.data, job.streams)
 
 
-__all__ = ["Outcome", "is_done", "result_file", "run", "train_experts"]
+__all__ = ["Outcome", "is_done", "make", "result_file", "run", "train_experts"]

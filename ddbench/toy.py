@@ -14,6 +14,7 @@ from typing import Any
 from ddbench import datasets
 from ddbench.errors import BadInput
 from ddbench.networks import Network
+from ddbench.protocols import TeacherSpec
 from ddbench.recipe import Recipe
 
 FOLDER = ".toy"
@@ -35,14 +36,16 @@ def shrink(recipe: Recipe, results: Path) -> Recipe:
     method = recipe.method
     data["method"] |= method.toy
     data["dataset"] = _toy_dataset(recipe, results_folder(results))
+    if method.given:
+        data["method"] |= _toy_set(recipe, results_folder(results))
     data["network"] = recipe.net.narrow().model_dump()
     data["ipc"] = min(recipe.ipc, 2)
     data["seeds"] = recipe.seeds[:1]
     data["published"] = []
     data["evaluation"] |= {
-        "epochs": _EPOCHS,
+        "max_epochs": _EPOCHS,
         "repeats": _REPEATS,
-        "step_size": None,
+        "teacher": _teacher(recipe),
         "snapshots": [],
         "selection": "last",
         "networks": _narrowed(recipe.evaluated_networks),
@@ -69,6 +72,38 @@ def _augmentation(recipe: Recipe) -> object:
     """What the protocol gives on the recipe's own dataset, which the toy's no longer tells."""
     _, plan = recipe.plans()[0]
     return "none" if plan.augmentation is None else plan.augmentation.model_dump()
+
+
+def _teacher(recipe: Recipe) -> object:
+    """The recipe's teacher, of the students' architectures: those are narrow."""
+    own = recipe.evaluation.teacher
+    return {**own.model_dump(), "networks": None} if isinstance(own, TeacherSpec) else own
+
+
+def _toy_set(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Fields of method ``external``: a file of random pixels in place of the foreign one.
+
+    It has logits where a plan learns from stored soft labels, and a step size where one takes it.
+    """
+    import numpy as np
+
+    plans = [plan for _, plan in recipe.plans()]
+    soft = any(plan.loss != "ce" and plan.teacher is None for plan in plans)
+    learned = any(plan.lr == "learned" for plan in plans)
+    count = _CLASSES * min(recipe.ipc, 2)
+    kind = "-logits" if soft else ""
+    path = folder / "data" / f"set-{'x'.join(map(str, recipe.facts.shape))}-{count}{kind}.npz"
+    images = np.random.default_rng(1).random((count, *recipe.facts.shape), dtype=np.float32)
+    classes = np.arange(_CLASSES).repeat(count // _CLASSES)
+    labels = np.eye(_CLASSES, dtype=np.float32)[classes] if soft else classes
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sibling = path.with_name(f"{path.stem}.{os.getpid()}.npz")
+    np.savez(sibling, images=images, labels=labels)
+    sibling.replace(path)
+    blank = dict.fromkeys(("labels", "lr", "class_order", "constants", "labels_kind", "sha256"))
+    asked = {"lr": "0.01" if learned else None, "labels_kind": "logit" if soft else None}
+    own = {"set": str(path.resolve()), "format": "npz", "space": "unit", "files": {}}
+    return {**blank, **asked, **own}
 
 
 def _toy_dataset(recipe: Recipe, folder: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ddbench.engine import Engine, resolve_device
 from ddbench.errors import BadInput
 from ddbench.recipe import Recipe
 from ddbench.scoring import row_of
-from ddbench.store import EvaluationRecord, Result
+from ddbench.store import EvaluationRecord, Result, schema
 
 _TIMES = ("seconds",)
 
@@ -110,7 +110,8 @@ def _compare_records(a: EvaluationRecord, b: EvaluationRecord) -> list[str]:
     found = []
     for name in a.__dataclass_fields__:
         x, y = getattr(a, name), getattr(b, name)
-        if name not in _TIMES and not _equal(x, y):
+        unsaid = name in schema.ADDED_COLUMNS and _equal(x, schema.ADDED_COLUMNS[name])
+        if name not in _TIMES and not unsaid and not _equal(x, y):  # older files do not say all
             found.append(f"{place}: {name} {_short(x)} against {_short(y)}")
     return found
 

@@ -6,15 +6,28 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ddbench import importers, methods, protocols
 from ddbench.cli import build_parser, main
+from ddbench.networks import _initial
 
+FOREIGN = {
+    "--format", "--space", "--constants", "--labels-kind", "--labels", "--lr", "--class-order",
+    "--replicate",
+}  # fmt: skip
 SURFACE = {
     "check": {"--set", "--seeds", "--results", "--json", "--schema"},
     "doctor": {"--json"},
-    "inspect": {"--json"},
+    "evaluate": {
+        "--dataset", "--networks", "--protocol", "--repeats", "--like", "--set", "--results",
+        "--device", "--json", *FOREIGN,
+    },
+    "export": {"--format", "-o"},
+    "import": {"--dataset", "-o", "--json", *FOREIGN},
+    "inspect": {"--probe", "--json"},
     "list": {"--json"},
     "run": {
         "--set", "--seeds", "--results", "--device", "--stages", "--toy", "--verify",
@@ -66,7 +79,14 @@ def test_every_command_has_help_with_an_example(
     assert f"example: ddbench {command}" in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list", "recipes"], ["check", "cifar10_dc_ipc10"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"], ["list", "recipes"], ["list", "networks"], ["list", "protocols"],
+        ["list", "importers"], ["evaluate", "--help"], ["check", "cifar10_dc_ipc10"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
 def test_starting_imports_no_torch(words: list[str]) -> None:
     program = (
         "import sys\nfrom ddbench.cli import main\n"
@@ -97,19 +117,13 @@ def test_verify_finds_a_difference(tiny: Path, monkeypatch: pytest.MonkeyPatch) 
     results = str(tiny.parent / "results")
     words = ["run", str(tiny), "--results", results, "--device", "cpu"]
     assert main(words) == 0
-    monkeypatch.setattr("ddbench.stack._initialise", _other_initialisation)
+    original = _initial.pytorch_default
+
+    def halved(*args: Any) -> dict[str, Any]:
+        return {name: value * 0.5 for name, value in original(*args).items()}
+
+    monkeypatch.setattr(_initial, "pytorch_default", halved)
     assert main([*words, "--verify"]) == 1
-
-
-def _other_initialisation(module: object, generator: object) -> object:
-    from ddbench.stack import _initialise
-
-    values = _ORIGINAL(module, generator)
-    assert _initialise is not _ORIGINAL
-    return {name: value * 0.5 for name, value in values.items()}
-
-
-from ddbench.stack import _initialise as _ORIGINAL  # noqa: E402
 
 
 def test_stages_can_be_run_apart(tiny: Path) -> None:
@@ -148,6 +162,13 @@ def test_toy_results_are_in_no_table(tiny: Path, capsys: pytest.CaptureFixture[s
         (["table", "nowhere"], "nowhere"),
         (["show", "nowhere.h5", "-o", "x.png"], "nowhere.h5"),
         (["inspect", "nowhere.h5"], "nowhere.h5"),
+        (["evaluate", "nowhere.pt"], "nowhere.pt: no such file or folder"),
+        (["evaluate", "nowhere.pt", "--space", "pixels"], "invalid choice: 'pixels'"),
+        (["evaluate", "nowhere.pt", "--like", "digits_dcc_ipc1"], "did you mean 'digits_dc_ipc1'"),
+        (["import", "nowhere.pt", "--dataset", "digits", "-o", "x.h5"], "nowhere.pt"),
+        (["import", "nowhere.pt", "-o", "x.h5"], "--dataset"),
+        (["export", "nowhere.h5", "--format", "mtt", "-o", "x"], "nowhere.h5"),
+        (["export", "nowhere.h5", "--format", "mttt", "-o", "x"], "invalid choice: 'mttt'"),
         (["frobnicate"], "invalid choice"),
     ],
 )
@@ -170,9 +191,19 @@ def test_bad_input_exits_2_in_one_line(
     assert "Traceback" not in told
 
 
-def test_json_schema_names_every_method(capsys: pytest.CaptureFixture[str]) -> None:
-    from ddbench import methods
+def test_lists_have_the_names_that_recipes_and_options_take(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = {
+        "methods": methods.names(), "protocols": protocols.names(), "importers": importers.names(),
+    }  # fmt: skip
+    for what, names in known.items():
+        assert main(["list", what, "--json"]) == 0
+        listed = json.loads(capsys.readouterr().out)
+        assert tuple(listed) == tuple(names) and all(listed.values())
 
+
+def test_json_schema_names_every_method(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     defined = {

@@ -13,15 +13,15 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "ddbench"
 
 ORDER = """
-errors places spec plugins randomness distilled progress stopping store
-networks augment datasets zca data
+errors places content spec plugins randomness distilled progress stopping store
+file_kinds views_replay networks augment datasets zca data importers exporters
 features.spec features.budget features.transform features.metrics features.contrast features
 protocols methods recipe_checks recipe recipe_files arms estimates schema
-stack objective training engine trained features.source
+stack label_losses mixing expansion objective training engine trained features.source
 synthetic task matching
 methods.*
-provenance job evaluation distilling scoring runner
-toy verification leaderboard show inspection
+provenance job importing distilling lessons rate_search evaluation baselines scoring runner
+toy verification ranking scores leaderboard show probing inspection exporting reevaluation
 api cli __main__
 """.split()
 
@@ -33,11 +33,12 @@ ONLY_IN = {
     "argparse": {"cli"},
     "tqdm": {"progress"},
     "kornia": {"zca"},
-    "safetensors": {"trained"},
+    "safetensors": {"trained", "importers", "exporters"},
 }
 TORCH_FREE = (
-    "errors places spec plugins networks augment datasets features.spec features.budget "
-    "protocols methods recipe_checks recipe recipe_files arms estimates schema cli"
+    "errors places content spec plugins networks augment datasets importers exporters "
+    "features.spec features.budget protocols methods recipe_checks recipe recipe_files arms "
+    "estimates schema cli"
 ).split()
 
 

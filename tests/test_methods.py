@@ -21,15 +21,25 @@ from ddbench.verification import differences
 F = {"item": "full", "lambda_reg": 1.0, "lambda_task": 0.1, "n_feat": 2}
 
 
+@pytest.fixture(autouse=True)
+def foreign_set(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file for ``external``, below the data root."""
+    folder = tmp_path_factory.mktemp("data")
+    pixels = np.random.default_rng(0).random((20, 1, 8, 8), dtype=np.float32)
+    np.savez(folder / "set.npz", images=pixels, labels=np.arange(10).repeat(2))
+    monkeypatch.setenv("DDBENCH_DATA", str(folder))
+
+
 def recipe(method: str, **fields: object) -> Recipe:
     ipc = 1 if method == "average" else 2
     protocol = "full" if method == "full" else "dc"
+    own = {"set": "set.npz", "space": "unit"} if method == "external" else {}
     return Recipe.parse(
         {
             "name": f"toy_{method}",
             "dataset": "digits",
             "ipc": ipc,
-            "method": method,
+            "method": {"name": method, **own},
             "evaluation": {"protocol": protocol},
             **fields,
         }

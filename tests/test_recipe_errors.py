@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ddbench import recipe_files
 from ddbench.errors import BadInput
 from ddbench.recipe import Recipe
+from ddbench.runner import make
 from ddbench.spec import load_yaml
 
 GOOD = "name: r\ndataset: digits\nipc: 2\nmethod: dc\n"
 F = "features: {%s}\n"
+TAUGHT = ["evaluation: {mix: cutmix, loss: kl, teacher: {epochs: 2, lr: 1}}"]
 
 
 def refused(path: Path, overrides: list[str] | None = None) -> str:
@@ -87,8 +90,20 @@ TABLE: list[tuple[list[str], str, list[str]]] = [
     (["method: {name: hreding}"], "method.name", ["did you mean 'herding'?"]),
     (["network: ConvNetD22"], "network.name", ["unknown network", "did you mean 'ConvNetD2'?"]),
     (["evaluation: {protocol: das}"], "evaluation.protocol", ["did you mean 'dsa'?", "full"]),
+    (["evaluation: {protocol: fair_v2}"], "evaluation.protocol", ["did you mean 'fair-v1'?"]),
+    (["evaluation: {optimizer: adamv}"], "evaluation.optimizer", ["'sgd', 'adam' or 'adamw'"]),
+    (["evaluation: {loss: mse}"], "evaluation.loss", ["'mse_gt'"]),
+    (["evaluation: {labels: soft}"], "evaluation.labels", ["'own' or 'hard'"]),
+    (["evaluation: {expand: hflip}"], "evaluation.expand", ["a list"]),
+    (["evaluation: {mix: mixip}"], "evaluation.mix.name", ["did you mean 'mixup'?"]),
+    (["evaluation: {mix: {name: mixup, alfa: 1}}"], "evaluation.mix.alfa", ["mean 'alpha'?"]),
+    (["evaluation: {teacher: yes}"], "evaluation.teacher", ["expected a mapping", "'yes'"]),
+    (["evaluation: {teacher: {epochs: 2, lr: 1, label: a}}"], "evaluation.teacher.label",
+     ["did you mean 'labels'?"]),
+    (["evaluation: {networks: ['timm:resnet18', VGG12]}"], "evaluation.networks.1.name",
+     ["did you mean 'VGG1"]),
     (["evaluation: {augmentation: dsaa}"], "evaluation.augmentation", ["did you mean 'dsa'?"]),
-    (["evaluation: {augmentation: 5}"], "evaluation.augmentation", ["'5'", "dc, dsa, none"]),
+    (["evaluation: {augmentation: 5}"], "evaluation.augmentation", ["'5'", "dc, dsa, imagenet_"]),
     (["evaluation: {augmentation: {name: dsa, strategy: flop}}"],
      "evaluation.augmentation.strategy", ["did you mean 'flip'?"]),
     (["evaluation: {networks: [ConvNetX]}"], "evaluation.networks.0.name", ["unknown network"]),
@@ -134,12 +149,21 @@ TABLE: list[tuple[list[str], str, list[str]]] = [
     (["init: {from: set.h5}"], "init.from", ["found 'set.h5'", "noise, real"]),
     (["method: random", "init: {from: real}"], "init.from", ["random gives x itself"]),
     # networks
-    (["network: ConvNetD4"], "network", ["ConvNetD4 has 4 blocks", "8x8"]),
+    (["network: ConvNetD4"], "network", ["ConvNetD4", "8x8", "16x16"]),
     (["network: {name: ConvNetW32, width: 64}"], "network.width", ["found 64", "says 32"]),
     (["network: {name: ConvNetGN, width: 6}"], "network.width", ["multiple of 4"]),
-    (["evaluation: {networks: [ConvNetD2, ConvNetD5]}"], "evaluation.networks", ["5 blocks"]),
+    (["network: {name: VGG11BN, norm: none}"], "network.norm", ["found 'none'", "says 'batch'"]),
+    (["network: {name: ResNet18, depth: 20}"], "network.depth", ["found 20", "says 18"]),
+    (["network: {name: LeNet, width: 3}"], "network.width", ["unknown field"]),
+    (["network: {name: ShuffleNetV2, width: 0.7}"], "network.width", ["0.5, 1.0, 1.5, 2.0"]),
+    (["network: LeNet"], "network", ["8x8", "16x16 and larger"]),
+    (["network: {name: 'torchvision:resnet18', stem: tiny}"], "network.stem", ["'small'"]),
+    (["network: {name: 'torchvision:resnet18', window_size: 2}"], "network.window_size",
+     ["unknown field"]),
+    (["network: 'torchvision:resnet81'"], "network.name", ["architecture of torchvision"]),
+    (["evaluation: {networks: [ConvNetD2, ConvNetD5]}"], "evaluation.networks", ["ConvNetD5"]),
     (["evaluation: {networks: []}"], "evaluation.networks", ["at least 1 item"]),
-    (["features: {init: {network: ConvNetD5}}"], "features.init.network", ["5 blocks"]),
+    (["features: {init: {network: ConvNetD5}}"], "features.init.network", ["8x8"]),
     # F
     ([F % "layer: 3"], "features.layer", ["no layer 3", "1 to 2, or last"]),
     ([F % "layer: 0"], "features.layer", ["no layer 0"]),
@@ -151,8 +175,8 @@ TABLE: list[tuple[list[str], str, list[str]]] = [
     ([F % "update: joint"], "features.update", ["not built", "alternate"]),
     ([F % "align: flip, item: full"], "features.align", ["not built"]),
     ([F % "align: flip"], "features.align", ["no positions"]),
-    ([F % "init: {source: file, path: x.h5}"], "features.init.source", ["not built"]),
-    ([F % "init: {source: file}"], "features.init.path", ["source is file"]),
+    ([F % "init: {source: file, path: x.h5}"], "features.init.source", ["imported set"]),
+    ([F % "init: {source: file}"], "features.init.source", ["imported set"]),
     ([F % "init: {path: x.h5}"], "features.init.path", ["found 'x.h5'"]),
     ([F % "update_images: false"], "features.update_images", ["found noise", "{from: real}"]),
     ([F % "update_images: false", "method: random"], "features.update_images", ["never move"]),
@@ -163,6 +187,21 @@ TABLE: list[tuple[list[str], str, list[str]]] = [
     ([F % "granularity: per_class, item: full, dtype: float16, "
       "budget: {ipc_ref: 2, enforce: error}"], "features.budget", ["ipc is 1"]),
     (["features: {}", "method: full"], "features", ["no synthetic set", "null"]),
+    (["features: {}", *TAUGHT], "evaluation.mix", ["F does not follow", "use: without"]),
+    (["features: {}", "evaluation: {expand: [rotate]}"], "evaluation.expand", ["use: without"]),
+    # what a protocol needs
+    (["evaluation: {protocol: sre2l-fkd}"], "evaluation.protocol", ["stored views", "not built"]),
+    (["evaluation: {mix: cutmix}"], "evaluation.mix", ["a teacher that labels per_batch"]),
+    (["evaluation: {teacher: {epochs: 2, lr: 1}}"], "evaluation.teacher", ["loss sce, kl or mse"]),
+    (["evaluation: {loss: kl, labels: hard}"], "evaluation.loss", ["ce with labels hard"]),
+    (["evaluation: {warmup: 300}"], "evaluation.warmup", ["0 to 299"]),
+    (["evaluation: {lr: 0}"], "evaluation.lr", ["learned, search"]),
+    (["evaluation: {lr_grid: [0.2, 0.1]}"], "evaluation.lr_grid", ["increasing"]),
+    (["evaluation: {betas: [0.9]}"], "evaluation.betas.1", ["missing"]),
+    (["dataset: {name: digits, zca: kip}", "evaluation: {augmentation: crop_flip}"],
+     "evaluation.augmentation", ["works on pixels", "none, dsa"]),
+    (["evaluation: {augmentation: {name: randaug, magnitude: 31}}"], "evaluation.augmentation",
+     ["below bins"]),
     # selection
     (["evaluation: {selection: best_on_test}"], "evaluation.selection", ["evaluation.snapshots"]),
     (["evaluation: {snapshots: [1001]}"], "evaluation.snapshots", ["below 1001"]),
@@ -181,19 +220,97 @@ TABLE: list[tuple[list[str], str, list[str]]] = [
     (["dataset: {name: digits, antialias: true}"], "dataset.antialias", ["changes nothing"]),
     (["dataset: {name: digits, validation: 0.6}"], "dataset.validation", ["equal to 0.5"]),
     (["dataset: {name: compdd_music_hard}"], "dataset.name", ["cannot be used"]),
+    # sets of others
+    (["method: external"], "method.set", ["is required and missing"]),
+    (["method: {name: external, set: set.npz, space: pixels}"], "method.space", ["'unit'"]),
+    (["method: {name: external, set: set.npz, sha256: abc}"], "method.sha256", ["match pattern"]),
+    (["method: {name: external, set: ''}"], "method.set", ["at least 1"]),
+    (["method: {name: external, set: set.npz, lr: ''}"], "method.lr", ["at least 1"]),
+    (["method: {name: external, set: set.npz, label: ''}"], "method.label", ["at least 1"]),
+    (["method: {name: external, set: set.npz, lables: a}"], "method.lables", ["'labels'"]),
+    (["method: {name: external, set: set.npz}", "init: {from: real}"], "init.from",
+     ["external gives x itself"]),
+    (["method: {name: external, set: set.npz}", F % "source: matching"], "features.source",
+     ["method external"]),
+    (["method: {name: external, set: set.npz}", "evaluation: {snapshots: [0]}"],
+     "evaluation.snapshots", ["found [0]"]),
     # what is not built
     (["sweep: {ipc: [1, 2]}"], "sweep", ["not built in this version"]),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("lines", "field", "says"), TABLE)
-def test_bad_fields(lines: list[str], field: str, says: list[str], tmp_path: Path) -> None:
+def test_bad_fields(
+    lines: list[str], field: str, says: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DDBENCH_DATA", str(tmp_path))
+    (tmp_path / "set.npz").write_bytes(b"a file")
     path = tmp_path / "r.yaml"
     path.write_text(with_lines(*lines))
     text = refused(path)
     assert text.startswith(f"{path}: {field}: ")
     for part in says:
         assert part in text
+
+
+@pytest.mark.parametrize("field", ["set", "labels", "class_order", "lr"])
+@pytest.mark.parametrize(
+    "path", ["no.pt", "../no.pt", 5000 * "a", "~nobody-of-that-name/x", "a\0b"]
+)
+def test_files_of_a_foreign_set_that_are_not_there(
+    path: str, field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DDBENCH_DATA", str(tmp_path / "data"))
+    (tmp_path / "set.npz").write_bytes(b"a file")
+    method = {"name": "external", "set": str(tmp_path / "set.npz"), field: path}
+    with pytest.raises(BadInput, match=r"no such file or folder|cannot be read") as error:
+        Recipe.parse({"name": "r", "dataset": "digits", "ipc": 2, "method": method})
+    assert error.value.field == f"method.{field}" and str(error.value).isprintable()
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three sets with F of two per image, each of two images per class, of the shape of digits."""
+    path = tmp_path_factory.mktemp("foreign") / "sets.pt"
+    item = [torch.randn(20, 1, 8, 8), torch.arange(20) // 2, torch.randn(2, 20, 4, 4, 4)]
+    torch.save({"data": [item], "accs_all_exps": {}}, path)
+    return path
+
+
+OWN_F = {"item": "full", "n_feat": 2, "init": {"source": "file"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "says"),
+    [
+        ({"ipc": 3}, "ipc", "sets.pt has 20 images of 10 classes; allowed: 2"),
+        ({"seeds": [1]}, "--replicate", "the file holds 1; allowed: 0 to 0"),
+        ({"dataset": {"name": "digits", "image_size": 16}}, "dataset", "has images [1, 8, 8]"),
+        ({"features": OWN_F | {"n_feat": 1}}, "features.n_feat", "2 per image"),
+        ({"features": OWN_F}, "features", "layer, item or init.network that fit"),
+        ({"method.space": None}, "--space", "allowed: unit, meanstd, zca, kip_zca"),
+        ({"method.space": "zca"}, "dataset.zca", "allowed: true"),
+        ({"method.constants": "mtm"}, "--constants", "did you mean 'mtt'?"),
+        ({"method.format": "npz"}, None, "sets.pt: has no images"),
+        ({"method.sha256": "0" * 64}, "method.sha256", "other bytes than the recipe says"),
+    ],
+    ids=lambda part: str(part)[:40],
+)
+def test_sets_that_are_not_what_the_recipe_says(
+    change: dict[str, Any], field: str | None, says: str, foreign: Path, tmp_path: Path
+) -> None:
+    data: dict[str, Any] = {
+        "name": "r", "dataset": "digits", "network": {"name": "ConvNetD1", "width": 8}, "ipc": 2,
+        "method": {"name": "external", "set": str(foreign), "space": "meanstd"},
+    }  # fmt: skip
+    for path, value in change.items():
+        place = data["method"] if path.startswith("method.") else data
+        place[path.removeprefix("method.")] = value
+    recipe = Recipe.parse(data)
+    with pytest.raises(BadInput) as error:
+        make(recipe, recipe.seeds[0], tmp_path / "r.h5", device="cpu")
+    assert error.value.field == field and says in str(error.value)
+    assert not list(tmp_path.glob("*.h5"))
 
 
 FILES: list[tuple[str, str | bytes, str]] = [
@@ -319,8 +436,16 @@ def _places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [at] + [place for key, item in inner for place in _places(item, (*at, key))]
 
 
-_PLACES = {name: _places(recipe_files.read(name).to_data()) for name in _SHIPPED}
 _DATA = {name: recipe_files.read(name).to_data() for name in _SHIPPED}
+_DATA["external"] = Recipe.parse(
+    {
+        "name": "external", "dataset": "digits", "ipc": 2, "features": {"item": "full"},
+        "method": {"name": "external", "set": __file__, "labels": __file__, "lr": "0.1,0.2"},
+        "evaluation": {"protocol": "ddranking-soft-rded", "networks": ["MLP"],
+                       "features": {"use": "without"}},
+    }
+).to_data()  # fmt: skip
+_PLACES = {name: _places(data) for name, data in _DATA.items()}
 
 
 def _recipe_or_bad_input(data: object) -> None:
@@ -338,7 +463,7 @@ def _recipe_or_bad_input(data: object) -> None:
 @given(st.data())
 @settings(max_examples=200)
 def test_mutated_recipes_are_recipes_or_bad_input(data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(_SHIPPED))
+    name = data.draw(st.sampled_from(sorted(_DATA)))
     mutated: dict[Any, Any] = copy.deepcopy(_DATA[name])
     for _ in range(data.draw(st.integers(1, 2))):
         place = data.draw(st.sampled_from(_PLACES[name]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,25 +13,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
-from ddbench import datasets, methods, plugins, protocols, recipe_files
+from ddbench import augment, datasets, methods, networks, protocols, recipe_files
 from ddbench.augment.dc import DC as DCAugmentation
 from ddbench.augment.dsa import DSA as DSAAugmentation
 from ddbench.datasets import DatasetSpec
 from ddbench.errors import BadInput
 from ddbench.features.spec import (
-    BudgetSpec,
     ContrastSpec,
-    EvaluationFeatures,
     FeatureInit,
     FeatureSpec,
 )
 from ddbench.methods.dc import DC
+from ddbench.methods.external import External
 from ddbench.networks.convnet import ConvNet
-from ddbench.protocols import EvaluationSpec
-from ddbench.recipe import InitSpec, Published, Recipe
-from ddbench.spec import Spec, load_yaml
+from ddbench.protocols import EvaluationSpec, Mix, Plan, TeacherSpec
+from ddbench.recipe import Recipe
+from ddbench.spec import load_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [path.stem for path in recipe_files.shipped()]
@@ -77,7 +74,10 @@ def test_names_say_what_is_in_the_file(name: str) -> None:
     found = shipped(name)
     f = "_f" if found.features is not None else ""
     size = "" if found.method.name == "full" else f"_ipc{found.ipc}"
-    stem = f"{found.dataset.name}_{found.method.name}{f}{size}"
+    what = found.method.name
+    if found.method.given:  # whose set it is
+        what += f"_{name.split('_')[2]}"
+    stem = f"{found.dataset.name}_{what}{f}{size}"
     assert name in {stem, f"{stem}_channel", f"{stem}_small"}
 
 
@@ -93,7 +93,7 @@ def test_resolved_recipe_is_read_back(name: str) -> None:
 def test_recipes_are_short_and_name_real_fields(name: str) -> None:
     found = shipped(name)
     text = (recipe_files.shipped_folder() / f"{name}.yaml").read_text()
-    assert len(text.splitlines()) <= 15
+    assert len([line for line in text.splitlines() if not line.startswith("#")]) <= 15
     for field in found.provenance:
         data: Any = found.to_data()
         for part in field.split("."):
@@ -148,6 +148,7 @@ PUBLISHED = {
         f"{dataset}_full": Cell(*numbers, "Du et al. 2023 (FTD; arXiv 2211.11004) Table 1")
         for dataset, numbers in FULL_CELLS.items()
     },
+    "mnist_external_dc_ipc1": Cell(91.82, 0.50, "accs_all_exps of the file itself"),
 }
 
 
@@ -301,6 +302,19 @@ def test_full_rows(dataset: str, images: int) -> None:
     )
 
 
+def test_the_external_row() -> None:
+    """The published set is scored as its authors did, by replicate; the file need not be there."""
+    found = shipped("mnist_external_dc_ipc1")
+    method = found.method
+    assert isinstance(method, External) and len(method.sha256 or "") == 64
+    assert (found.seeds, found.init_name, found.fixed_images) == ([0, 1, 2, 3, 4], None, False)
+    nets = [net.label for net, _ in found.plans()]
+    assert nets == ["MLP", "ConvNetD3", "LeNet", "AlexNet", "VGG11", "ResNet18"]
+    for _, plan in found.plans():
+        assert (plan.epochs_run, plan.lr, plan.repeats) == (1001, 0.01, 20)
+        assert plan.augmentation == DCAugmentation(strategy="crop_scale_rotate")
+
+
 def test_small_rows() -> None:
     for name in ("mnist_dc_ipc1_small", "mnist_random_ipc1_small"):
         found = shipped(name)
@@ -441,9 +455,23 @@ def test_every_knob_is_in_the_tables() -> None:
     generic = {"path", "like", "label", "antialias"}
     assert set(DatasetSpec.model_fields) == {*DATASET_KNOBS, *generic}
     assert set(ConvNet.model_fields) == {*NETWORK_KNOBS, "name"}
+    assert set(External.model_fields) == {*EXTERNAL_KNOBS, *BY_CONTENT, "name", "label"}
+    together = {field for _, fields, _ in SCORE_TOGETHER for field in fields}
     assert set(EvaluationSpec.model_fields) == {
-        *SCORE_KNOBS, "protocol", "step_size", "selection", *ROWS_ONLY, "snapshots", "features",
+        *SCORE_KNOBS, *together, *ROWS_ONLY, "protocol", "features",
     }  # fmt: skip
+    assert set(TeacherSpec.model_fields) == {*TEACHER_KNOBS, *TEACHER, "labels"}
+    assert set(Mix.model_fields) == {"name", "alpha"}
+
+
+def test_a_plan_has_what_the_evaluation_block_can_say() -> None:
+    # the candidates of a selection are the snapshots; what a set must bring is the preset's own
+    assert set(Plan.model_fields) - {"candidates", "needs"} <= set(EvaluationSpec.model_fields)
+
+
+def test_both_kinds_of_whitening_have_their_own_keys() -> None:
+    kinds = (False, True, "kip")
+    assert len({changed("dataset.zca", kind).key for kind in kinds}) == len(kinds)
 
 
 def test_different_changes_give_different_keys() -> None:
@@ -459,17 +487,105 @@ def test_options_of_the_network_change_the_key(field: str) -> None:
     assert changed(f"network.{field}", NETWORK_KNOBS[field], base).key != Recipe.parse(base).key
 
 
-@pytest.mark.parametrize("name", [n for n in methods.names() if n != "full"])
-def test_the_method_changes_the_key(name: str) -> None:
+CORESET_KNOBS: dict[str, Any] = {
+    "space": "pixels", "epochs": 3, "lr": 0.5, "momentum": 0.5, "batch_size": 8,
+    "centres": "centroid",
+}  # fmt: skip
+
+
+def test_the_method_changes_the_key(files: Path) -> None:
     base = {"name": "base", "dataset": "digits", "ipc": 1}
-    keys = {method: Recipe.parse({**base, "method": method}).key for method in methods.names()}
-    assert len(set(keys.values())) == len(keys)
-    # and so does each knob of a coreset method
-    for field, value in {"space": "pixels", "epochs": 3, "lr": 0.5, "momentum": 0.5,
-                         "batch_size": 8}.items():  # fmt: skip
-        if field in methods.method_class(name).model_fields and name != "dc":
-            knob = Recipe.parse({**base, "method": {"name": name, field: value}})
-            assert knob.key != keys[name]
+    blocks: dict[str, Any] = {name: {"name": name} for name in methods.names()}
+    blocks["external"]["set"] = str(files / "set.npz")
+    keys = {Recipe.parse({**base, "method": block}).key for block in blocks.values()}
+    assert len(keys) == len(blocks)
+
+
+@pytest.mark.parametrize("name", ["herding", "kmeans"])
+def test_knobs_of_a_coreset_method_change_the_key(name: str) -> None:
+    base: dict[str, Any] = {"name": "base", "dataset": "digits", "ipc": 1}
+    fields = set(methods.method_class(name).model_fields) - {"name"}
+    assert fields <= set(CORESET_KNOBS)
+    beside = {"centres": {"space": "pixels"}}  # centroids are of pixels
+    changes = [{field: CORESET_KNOBS[field], **beside.get(field, {})} for field in fields]
+    blocks = [{"name": name, **change} for change in ({}, *changes)]
+    keys = {Recipe.parse({**base, "method": block}).key for block in blocks}
+    assert len(keys) == len(blocks)
+
+
+# --- method external --------------------------------------------------------------------------
+
+EXTERNAL_KNOBS: dict[str, Any] = {
+    "format": "npz", "space": "unit", "constants": "dc", "labels_kind": "logit", "lr": 0.01,
+    "labels": "labels.txt", "class_order": "order.txt",
+}  # fmt: skip
+BY_CONTENT = ("set", "sha256", "files")
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data root with a set and what can be said of it."""
+    images = np.random.default_rng(0).random((10, 1, 8, 8), dtype=np.float32)
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(10))
+    np.savez(tmp_path / "other.npz", images=images / 2, labels=np.arange(10))
+    for name in ("labels.txt", "order.txt"):
+        (tmp_path / name).write_text("\n".join(map(str, range(10))))
+    (tmp_path / "lr.txt").write_text("0.01")
+    monkeypatch.setenv("DDBENCH_DATA", str(tmp_path))
+    return tmp_path
+
+
+def external(set_: object = "set.npz", **fields: Any) -> Recipe:
+    method = {"name": "external", "set": str(set_), **fields}
+    return Recipe.parse({"name": "base", "dataset": "digits", "ipc": 1, "method": method})
+
+
+def test_every_answer_changes_the_key(files: Path) -> None:
+    keys = {external(**{field: value}).key for field, value in EXTERNAL_KNOBS.items()}
+    keys |= {external("other.npz").key, external(lr="0.01,0.02").key, external(lr="lr.txt").key}
+    assert len(keys | {external().key}) == len(EXTERNAL_KNOBS) + 4
+
+
+def test_numbers_of_a_step_size_are_read_in_either_form(files: Path) -> None:
+    assert external(lr=0.01).key == external(lr="0.01").key
+
+
+def test_paths_and_the_label_are_not_in_the_key(files: Path) -> None:
+    moved = files / "elsewhere"
+    moved.mkdir()
+    for name in ("set.npz", "labels.txt"):
+        (moved / f"moved_{name}").write_bytes((files / name).read_bytes())
+    own = external(labels="labels.txt")
+    other = external(moved / "moved_set.npz", labels=str(moved / "moved_labels.txt"), label="Ours")
+    assert own.key == other.key
+    assert (own.method.heading, other.method.heading) == ("External set", "Ours")
+
+
+def test_content_written_out_is_content_left_out(files: Path) -> None:
+    own = external(labels="labels.txt")
+    method = own.method
+    assert isinstance(method, External) and method.sha256 is not None
+    written = external(labels="labels.txt", sha256=method.sha256, files=method.files)
+    assert written.key == own.key == recipe_files.from_yaml(own.to_yaml()).key
+    assert external(sha256="0" * 64).key != external().key
+
+
+def test_changed_files_change_the_key(files: Path) -> None:
+    before = [external().key, external(labels="labels.txt").key]
+    (files / "labels.txt").write_text("\n".join(map(str, reversed(range(10)))))
+    assert external(labels="labels.txt").key not in before
+    (files / "set.npz").write_bytes((files / "other.npz").read_bytes())
+    assert external().key not in before
+
+
+def test_companions_enter_by_content(files: Path) -> None:
+    (files / "images_best.pt").write_bytes(b"images")
+    before = external("images_best.pt").key
+    (files / "labels_best.pt").write_bytes(b"labels")
+    both = external("images_best.pt").key
+    (files / "labels_best.pt").write_bytes(b"others")
+    (files / "lr_last.pt").write_bytes(b"of another set")
+    assert len({before, both, external("images_best.pt").key}) == 3
 
 
 @pytest.mark.parametrize(
@@ -529,41 +645,107 @@ def test_resolved_recipe_has_the_key_of_the_short_one(name: str) -> None:
 
 
 SCORE_KNOBS: dict[str, Any] = {
-    "epochs": 7, "lr": 0.5, "momentum": 0.1, "weight_decay": 0.1, "batch_size": 8,
-    "schedule": "cosine", "augmentation": "dsa", "label_smoothing": 0.1, "tta": "hflip",
-    "precision": "float32", "deterministic": True,
+    "epochs": 7, "max_epochs": 1, "lr": 0.5, "optimizer": "adam", "momentum": 0.1,
+    "weight_decay": 0.1, "weight_decay_on": "matrices", "batch_size": 8, "schedule": "cosine",
+    "gamma": 0.5, "warmup": 3, "augmentation": "dsa", "expand": ["hflip"],
+    "labels": "hard", "loss": "sce", "label_smoothing": 0.1, "tta": "hflip",
+    "precision": "float32",
+    "deterministic": True,
 }  # fmt: skip
+TEACHER = {"epochs": 3, "lr": 0.1}
+TAUGHT = {"loss": "kl", "teacher": TEACHER}
+TEACHER_KNOBS: dict[str, Any] = {
+    "networks": ["ConvNetD1"], "momentum": 0.1, "weight_decay": 0.1, "batch_size": 8,
+    "optimizer": "adam", "schedule": "cosine", "step_size": 2, "warmup": 2, "augmentation": "dsa",
+}  # fmt: skip
+SCORE_TOGETHER: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"lr": "search"}, {"lr_grid": [0.1, 0.2]}, "rates of a search"),
+    ({"lr": "search"}, {"lr_chosen_on": "test"}, "judge of a search"),
+    ({"schedule": "step"}, {"step_size": 2}, "size of a step"),
+    ({"schedule": "staged", "lr": "learned"}, {"syn_steps": 4}, "epochs of a stage"),
+    ({"optimizer": "adam"}, {"betas": [0.5, 0.9]}, "betas of adam"),
+    ({"loss": "sce"}, {"temperature": 2.0}, "temperature"),
+    ({"loss": "sce"}, {"scale_loss": True}, "scale of a loss"),
+    ({"loss": "mse_gt"}, {"mse_weight": 2.0}, "weight of the squares"),
+    ({"loss": "mse_gt"}, {"ce_weight": 0.1}, "weight of the classes"),
+    ({"loss": "kl"}, {"teacher": TEACHER}, "teacher"),
+    (TAUGHT, {"mix": "mixup"}, "mixup"),
+    (TAUGHT, {"mix": {"name": "mixup", "alpha": 0.5}}, "share of mixup"),
+    (TAUGHT, {"mix": "cutmix"}, "cutmix"),
+    ({"snapshots": [1]}, {"selection": "best_on_test"}, "selection on the test set"),
+    ({"snapshots": [1]}, {"selection": "best_on_real_train"}, "selection on real images"),
+    ({"selection": "best_on_test", "snapshots": [1]}, {"snapshots": [1, 2]}, "candidates"),
+]
+"""What has an effect with something else: what it is added to, and what is added."""
 ROWS_ONLY: dict[str, Any] = {
     "repeats": 3, "networks": ["ConvNetD2W32"], "ensemble": True, "test_every": 5,
 }  # fmt: skip
+PLAIN = {**BASE, "features": None}  # F follows neither copies nor mixes
 
 
 def score_key(found: Recipe, weight: float | None = None) -> str:
     return found.plans()[0][1].key(weight)
 
 
+def scored(**fields: Any) -> str:
+    return score_key(Recipe.parse({**PLAIN, "evaluation": fields}))
+
+
 def test_what_changes_a_score_changes_the_evaluation_key() -> None:
-    plain = score_key(Recipe.parse(BASE))
-    keys = {f: score_key(changed(f"evaluation.{f}", v)) for f, v in SCORE_KNOBS.items()}
-    keys["protocol"] = score_key(changed("evaluation.protocol", "dsa"))
-    keys["step 2"] = score_key(changed("evaluation", {"schedule": "step", "step_size": 2}))
-    keys["step 3"] = score_key(changed("evaluation", {"schedule": "step", "step_size": 3}))
-    for rule in ("best_on_test", "best_on_real_train"):
-        chosen = {"selection": rule, "snapshots": [1]}
-        keys[rule] = score_key(changed("evaluation", chosen))
-    keys["dc"] = score_key(changed("evaluation.augmentation", "dc"))
-    keys["strategy"] = score_key(
-        changed("evaluation.augmentation", {"name": "dsa", "strategy": "crop"})
-    )
+    keys = {field: scored(**{field: value}) for field, value in SCORE_KNOBS.items()}
+    keys["nothing"] = scored()
+    for start, change, what in SCORE_TOGETHER:
+        keys[what] = scored(**{**start, **change})
+    for name in augment.names():
+        keys[name] = scored(augmentation=name)
+    del keys["augmentation"]  # it is dsa
+    keys["learned"], keys["searched"] = scored(lr="learned"), scored(lr="search")
+    keys["invariant"] = scored(deterministic="batch_invariant")
+    keys["strategy"] = scored(augmentation={"name": "dsa", "strategy": "crop"})
     keys["with F"] = score_key(Recipe.parse(BASE), 0.0)
     keys["with more F"] = score_key(Recipe.parse(BASE), 0.1)
-    assert len({*keys.values(), plain}) == len(keys) + 1
+    assert len(set(keys.values())) == len(keys)
+
+
+@pytest.mark.parametrize(("start", "change", "what"), SCORE_TOGETHER, ids=str)
+def test_what_is_added_changes_the_evaluation_key(
+    start: dict[str, Any], change: dict[str, Any], what: str
+) -> None:
+    assert scored(**{**start, **change}) != scored(**start), what
+
+
+def test_every_number_of_a_teacher_changes_the_evaluation_key() -> None:
+    blocks = [TEACHER, {**TEACHER, "epochs": 4}, {**TEACHER, "lr": 0.2}]
+    blocks += [{**TEACHER, field: value} for field, value in TEACHER_KNOBS.items()]
+    blocks += [{**TEACHER, "labels": "per_image"}]
+    keys = {scored(loss="kl", teacher=block) for block in blocks}
+    assert len(keys) == len(blocks)
+    own = {**TEACHER, "networks": ["ConvNetD2W32"]}  # the network that is evaluated
+    assert scored(loss="kl", teacher=own) == scored(loss="kl", teacher=TEACHER)
+
+
+def test_protocols_that_train_alike_share_their_scores_and_no_others_do() -> None:
+    facts, net = datasets.facts("cifar10"), networks.resolve("ConvNetD3")
+    sharing: dict[str, list[str]] = {}
+    for name in protocols.names():
+        key = EvaluationSpec(protocol=name).plan(facts, net, ipc=10).key(None)
+        sharing.setdefault(key, []).append(name)
+    assert [names for names in sharing.values() if len(names) > 1] == [["dc", "dcbench-2022"]]
 
 
 @pytest.mark.parametrize("field", ROWS_ONLY)
 def test_what_only_adds_rows_leaves_the_evaluation_key(field: str) -> None:
     other = changed(f"evaluation.{field}", ROWS_ONLY[field])
     assert score_key(other) == score_key(Recipe.parse(BASE))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"lr_grid": [0.1, 0.2]}, {"lr_chosen_on": "test"}, {"snapshots": [1]}],
+    ids=str,
+)
+def test_what_is_not_asked_for_leaves_the_evaluation_key(fields: dict[str, Any]) -> None:
+    assert scored(**fields) == scored()
 
 
 def test_a_protocol_and_its_values_written_out_score_alike() -> None:
@@ -700,70 +882,3 @@ def test_recipes_are_found_by_name_and_by_path() -> None:
     for wrong in ("digits_dc_ipc55", "digits_dc_ipc55.yaml"):
         with pytest.raises(BadInput, match=r"did you mean 'digits_dc_ipc5'\?"):
             recipe_files.read(wrong)
-
-
-# --- the documentation ------------------------------------------------------------------------
-
-DOCUMENTED: dict[str, type[Spec]] = {
-    "Recipe": Recipe,
-    "`dataset`": DatasetSpec,
-    "`network`": ConvNet,
-    "`init`": InitSpec,
-    "`features`": FeatureSpec,
-    "`features.init`": FeatureInit,
-    "`features.contrast`": ContrastSpec,
-    "`features.budget`": BudgetSpec,
-    "`evaluation`": EvaluationSpec,
-    "`evaluation.features`": EvaluationFeatures,
-    "`published`": Published,
-    **{f"`method: {name}`": methods.method_class(name) for name in methods.names()},
-}
-
-
-def documentation() -> dict[str, str]:
-    text = (ROOT / "docs" / "recipes.md").read_text()
-    return {part.split("\n")[0]: part for part in text.split("\n### ")[1:]}
-
-
-@pytest.mark.parametrize("heading", DOCUMENTED)
-def test_documented_fields_and_defaults(heading: str) -> None:
-    rows = re.findall(r"^\| `(\w+)` \|.*\| (.+?) \|$", documentation()[heading], re.MULTILINE)
-    expected = []
-    for name, field in DOCUMENTED[heading].model_fields.items():
-        default = field.get_default(call_default_factory=True, validated_data={})
-        if field.is_required():
-            shown: Any = "required"
-        elif isinstance(default, Spec):
-            shown = "-"
-        else:
-            plain = {k: list(v) for k, v in default.items()} if name == "loops" else default
-            shown = plain
-        expected.append((field.alias or name, shown))
-    presets = plugins.names(protocols.__name__) if heading == "`evaluation`" else ()
-    found = [
-        (name, text if text in ("required", "-") else load_yaml(text))
-        for name, text in rows
-        if name not in presets
-    ]
-    assert found == expected
-
-
-def test_documented_protocols() -> None:
-    rows = re.findall(
-        r"^\| `(\w+)` \| (\d+) \| (\d+)\D.*?\| ([\d.]+) \| (\d+) \| (\w+)",
-        documentation()["`evaluation`"], re.MULTILINE,
-    )  # fmt: skip
-    net = ConvNet(name="ConvNetD3")
-    expected = []
-    for name in plugins.names(protocols.__name__):
-        plan = EvaluationSpec(protocol=name).plan(datasets.facts("cifar10"), net)
-        shown = (plan.repeats, plan.epochs, plan.lr, plan.batch_size, plan.schedule)
-        expected.append((name, *map(str, shown)))
-    assert rows == expected
-
-
-def test_documented_example_is_the_shipped_file() -> None:
-    block = re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / "recipes.md").read_text(), re.DOTALL)
-    assert block is not None
-    text = (recipe_files.shipped_folder() / "cifar10_dc_ipc10.yaml").read_text()
-    assert yaml.safe_load(block[1]) == yaml.safe_load(text)

@@ -18,7 +18,7 @@ from torch import Tensor
 from ddbench import store
 from ddbench.distilled import DistilledSet, LabelKind, Space, Whitening
 from ddbench.errors import BadInput
-from ddbench.store import precision, schema
+from ddbench.store import evaluations, precision, schema
 from ddbench.store.evaluations import EvaluationRecord
 
 ATTRS = {
@@ -352,6 +352,11 @@ def test_attributes_that_cannot_be_stored(
         {"evaluations": [make_record(0), make_record(1, classes=4)]},
         {"evaluations": [make_record(0, tests=3), make_record(1, tests=4)]},
         {"evaluations": [replace(make_record(0), protocol="a\0")]},
+        {"evaluations": [make_record(0), replace(make_record(1), accuracy=64.0)]},
+        {"evaluations": [replace(make_record(0), accuracy=float("nan"))]},
+        {"evaluations": [replace(make_record(0), best_accuracy=1.5)]},
+        {"evaluations": [replace(make_record(0), train_accuracy=-0.5)]},
+        {"evaluations": [replace(make_record(0), per_class=np.float32([0.5, 2, 0.5]))]},
         {"log": {"iteration": np.zeros(2), "a/b": np.zeros(2)}},
         {"log": {"iteration": np.zeros((2, 2))}},
         {"synthetic": small_set(F=torch.zeros(2, 1), features={"init": object()})},
@@ -423,6 +428,28 @@ def test_a_missing_part_is_named(tmp_path: Path, missing: str) -> None:
             del file[missing]
     with pytest.raises(BadInput, match=f"'{missing.removeprefix('@')}', which it should hold"):
         store.read(path)
+
+
+def test_accuracies_of_a_file_that_are_no_fractions_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "r.h5"
+    with monkeypatch.context() as careless:
+        careless.setattr(evaluations, "_no_fraction", lambda records: None)
+        store.write(path, store.Result(ATTRS, evaluations=[replace(make_record(0), accuracy=64.0)]))
+    for read in (store.read, store.read_header):
+        with pytest.raises(BadInput, match="accuracy is 64; accuracies are fractions") as error:
+            read(path)
+        assert str(path) in str(error.value)
+
+
+def test_files_of_earlier_releases_did_not_track_the_best(tmp_path: Path) -> None:
+    path = tmp_path / "r.h5"
+    tracked = replace(make_record(0), test_every=5)
+    store.write(path, store.Result(ATTRS, evaluations=[tracked]))
+    assert [record.test_every for record in store.read(path).evaluations] == [5]
+    files = sorted((Path(__file__).parent.parent / "results" / "digits").rglob("*.h5"))
+    assert {r.test_every for file in files for r in store.read_header(file).evaluations} == {0}
 
 
 def test_an_edited_value_is_found_and_an_added_one_ignored(tmp_path: Path) -> None:

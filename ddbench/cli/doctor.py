@@ -17,7 +17,7 @@ EXAMPLE = "ddbench doctor"
 
 _PACKAGES = (
     "ddbench", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pydantic", "h5py",
-    "kornia", "pandas", "submitit", "safetensors",
+    "kornia", "pandas", "submitit", "safetensors", "timm",
 )  # fmt: skip
 
 

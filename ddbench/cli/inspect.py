@@ -15,6 +15,10 @@ EXAMPLE = "ddbench inspect results/digits/digits_dc_ipc2/KEY-s0.h5"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--probe", action="store_true",
+        help="train a small network for a minute to tell dataset and value space",
+    )  # fmt: skip
     _options.add_json(parser)
 
 
@@ -23,5 +27,9 @@ def run(args: argparse.Namespace) -> int:
     from ddbench.inspection import as_text, describe
 
     found = describe(args.file)
+    if args.probe:
+        from ddbench.probing import probe
+
+        found["probe"] = {str(one): one.outcome for one in probe(args.file)}
     print(json.dumps(found, indent=2) if args.json else as_text(found))
     return 0

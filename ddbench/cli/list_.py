@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ddbench.cli import _options
 
-HELP = "list recipes, datasets, methods, networks or protocols"
+HELP = "list recipes, datasets, methods, networks, protocols or importers"
 EXAMPLE = "ddbench list recipes cifar10"
 
 Lines = dict[str, str]
@@ -71,17 +71,28 @@ def _methods() -> Lines:
 def _networks() -> Lines:
     from ddbench import networks
 
-    return {name: f"{networks.resolve(name).label}; trained in stacks" for name in networks.names()}
+    found = {name: networks.resolve(name) for name in networks.names()}
+    return {
+        name: f"{network.label}; "
+        + (f"one by one: {network.sequential}" if network.sequential else "trained in stacks")
+        for name, network in found.items()
+    }
 
 
 def _protocols() -> Lines:
-    from ddbench import plugins
+    from ddbench import protocols
 
-    package = "ddbench.protocols"
-    return {name: plugins.load(package, name).SUMMARY for name in plugins.names(package)}
+    return {name: protocols.load(name).SUMMARY for name in protocols.names()}
+
+
+def _importers() -> Lines:
+    from ddbench import importers
+
+    return {name: importers.importer(name).SUMMARY for name in importers.names()}
 
 
 _KINDS: dict[str, Callable[[], Lines]] = {
+    "importers": _importers,
     "recipes": _recipes,
     "datasets": _datasets,
     "methods": _methods,

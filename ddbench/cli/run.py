@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddbench.cli import _options
+from ddbench.cli import _attempts, _options
 
 if TYPE_CHECKING:
     from ddbench.recipe import Recipe
@@ -41,27 +39,12 @@ def run(args: argparse.Namespace) -> int:
 
         recipes = [toy.shrink(recipe, results) for recipe in recipes]
         results = toy.results_folder(results)
-    told = [entry for recipe in recipes for entry in _seeds(args, recipe, results, stages)]
-    if args.json:
-        print(json.dumps(told, indent=2))
-    unfinished = [entry for entry in told if "reason" in entry]
-    for entry in unfinished:
-        place = f"{entry['recipe']} seed {entry['seed']}"
-        print(f"ddbench: {place}: {entry['state']}: {entry['reason']}", file=sys.stderr)
-    if not unfinished:
-        return 0
-    return 2 if all(entry["state"] == "bad input" for entry in unfinished) else 1
-
-
-def _seeds(
-    args: argparse.Namespace, recipe: Recipe, results: Path, stages: list[str]
-) -> Iterator[dict[str, Any]]:
-    """What happened to every seed; bad input, such as missing data, ends a recipe."""
-    for seed in recipe.seeds:
-        entry = _one(args, recipe, seed, results, stages)
-        yield entry
-        if entry["state"] == "bad input":
-            return
+    told = [
+        entry
+        for recipe in recipes
+        for entry in _attempts.seeds(recipe, partial(_done, args, results, stages, recipe))
+    ]
+    return _attempts.finish(told, as_json=args.json)
 
 
 def _settings(args: argparse.Namespace) -> tuple[Path, list[str]]:
@@ -75,27 +58,8 @@ def _settings(args: argparse.Namespace) -> tuple[Path, list[str]]:
     return _options.results_folder(args), stages
 
 
-def _one(
-    args: argparse.Namespace, recipe: Recipe, seed: int, results: Path, stages: list[str]
-) -> dict[str, Any]:
-    """Do one recipe and seed; what happened, as plain data (``reason`` where it did not end)."""
-    from ddbench.errors import BadInput, CutOff
-
-    entry: dict[str, Any] = {"recipe": recipe.name, "key": recipe.key, "seed": seed}
-    try:
-        return entry | _done(args, recipe, seed, results, stages)
-    except CutOff:
-        raise
-    except BadInput as error:
-        return entry | {"state": "bad input", "reason": str(error)}
-    except Exception as error:  # whatever happened to one run, the others go on
-        log.debug("%s seed %d", recipe.name, seed, exc_info=error)
-        text = " ".join(str(error).split()) or "no message"
-        return entry | {"state": "failed", "reason": f"{type(error).__name__}: {text}"}
-
-
 def _done(
-    args: argparse.Namespace, recipe: Recipe, seed: int, results: Path, stages: list[str]
+    args: argparse.Namespace, results: Path, stages: list[str], recipe: Recipe, seed: int
 ) -> dict[str, Any]:
     from ddbench import runner, verification
 

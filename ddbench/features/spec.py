@@ -15,7 +15,7 @@ class FeatureInit(Spec):
     """Where F starts: from features of a network trained on the real data, noise, or a file."""
 
     source: Literal["network", "noise", "file"] = Field(
-        "network", description="network: its features; noise: N(0, 1); file: F of another result"
+        "network", description="network: its features; noise: N(0, 1); file: an imported set's own"
     )
     network: str | None = Field(None, description="the network trained; null = the recipe's own")
     epochs: int = Field(1, ge=0, le=10_000, description="epochs on the real training part")
@@ -24,7 +24,7 @@ class FeatureInit(Spec):
     weight_decay: float = Field(0.0, ge=0, le=1)
     batch_size: int = Field(256, ge=1)
     augment: str | None = Field(None, description="DSA strategy while it trains; null = none")
-    path: str | None = Field(None, description="result file to take F from (source: file)")
+    path: str | None = Field(None, description="result file to take F from; null = the set's own")
 
 
 class ContrastSpec(Spec):
@@ -86,10 +86,10 @@ class FeatureSpec(Spec):
 
     @model_validator(mode="after")
     def _check(self) -> FeatureSpec:
-        if (self.init.path is not None) != (self.init.source == "file"):
+        if self.init.path is not None and self.init.source != "file":
             raise BadInput(
                 f"found {self.init.path!r} with source '{self.init.source}'", field="init.path",
-                allowed="a path exactly when source is file",
+                allowed="a path only when source is file",
             )  # fmt: skip
         if self.item != "channel" and self.pool != "avg":
             raise BadInput(f"found '{self.pool}' with item '{self.item}'", field="pool",

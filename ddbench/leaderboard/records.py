@@ -7,6 +7,7 @@ status) of runs that are not done (their scores so far are rows with that status
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
@@ -50,7 +51,8 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "has_features": "whether the set has F",
         "fixed_images": "whether F was made on images that stay as initialised",
         "features": "source, item, granularity and lambda of F; empty without",
-        "bytes": "what has to be stored to train so: images, labels, and F if used",
+        "bytes": "what has to be stored to train so: images, labels, F if used, a teacher",
+        "teacher": "the networks that labelled images while training; empty: none",
         "image_equivalents": "bytes of images, and F if used, per class, in float32 images",
         "accuracy": "fraction, at the final epoch",
         "best_accuracy": "fraction, best over training, selected on the test set",
@@ -60,6 +62,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "distill_seconds": "making the set",
         "peak_memory_bytes": "highest memory use of the run",
         "device": "what computed it",
+        "set_selected": "whether whoever published the set chose it by its test accuracy",
         "published_accuracy": "the paper's number for this row, percent",
         "published_std": "the paper's spread, percent",
         "published_source": "where the paper's number stands",
@@ -132,8 +135,9 @@ def _rows(path: Path) -> tuple[list[Row], str]:
     recipe = from_yaml(str(header.attrs["recipe"]), file=path)
     shared = _of_file(path, header, recipe)
     rows = [
-        shared | _of_record(path, recipe, record) | _bytes(recipe, record.used_features)
+        shared | _of_record(recipe, record) | _bytes(header, recipe, record)
         for record in header.evaluations
+        if record.role == "set"  # a protocol's baselines are no scores of the set
     ]
     return rows, str(header.attrs["status"])
 
@@ -144,7 +148,7 @@ def _of_file(path: Path, header: Header, recipe: Recipe) -> Row:
         "dataset": datasets.label(recipe.dataset),
         "recipe": recipe.name,
         "method": recipe.method.name,
-        "title": recipe.method.title or recipe.method.name,
+        "title": recipe.method.heading,
         "ipc": recipe.ipc if recipe.method.has_set else None,
         "key": str(attrs["key"]),
         "seed": int(attrs["seed"]),
@@ -154,19 +158,26 @@ def _of_file(path: Path, header: Header, recipe: Recipe) -> Row:
         "distill_seconds": float(attrs.get("seconds", float("nan"))),
         "peak_memory_bytes": float(attrs.get("peak_memory_bytes", float("nan"))),
         "device": str(attrs.get("device", "unknown")),
+        "set_selected": bool(attrs.get("selected_on_test", False)),
         "status": str(attrs["status"]),
         "path": str(path),
     }
 
 
-def _bytes(recipe: Recipe, used_features: bool) -> Row:
-    """Storage that a score needs: who trains without F does not store it."""
+def _bytes(header: Header, recipe: Recipe, record: EvaluationRecord) -> Row:
+    """Storage that a score needs: who trains without F does not store it, a teacher is stored, too.
+
+    A recipe tells the size of a set that it makes; an imported one's is in the file.
+    """
     size, facts = recipe.size(), recipe.facts
-    features = size.features if used_features else 0
+    features = size.features if record.used_features else 0
+    parts: dict[str, float] = {"images": size.images, "labels": size.labels}
+    if "set_bytes" in header.attrs:
+        parts = json.loads(str(header.attrs["set_bytes"]))
     image = BYTES_OF["float32"] * prod(facts.shape)
     return {
-        "bytes": float(size.images + features + size.labels),
-        "image_equivalents": (size.images + features) / image / facts.num_classes,
+        "bytes": float(sum(parts.values()) + features + record.teacher_bytes),
+        "image_equivalents": (parts["images"] + features) / image / facts.num_classes,
     }
 
 
@@ -180,11 +191,7 @@ def _features_text(recipe: Recipe) -> str:
     return f"{recipe.feature_source}, {spec.item} {spec.granularity}, lambda {weight:g}"
 
 
-def _of_record(path: Path, recipe: Recipe, record: EvaluationRecord) -> Row:
-    if not 0 <= record.accuracy <= 1:
-        raise BadInput(
-            f"found {record.accuracy}", file=path, field="evaluations.accuracy", allowed="0 to 1"
-        )
+def _of_record(recipe: Recipe, record: EvaluationRecord) -> Row:
     return {
         "network": record.network,
         "network_seed": record.network_seed,
@@ -193,6 +200,7 @@ def _of_record(path: Path, recipe: Recipe, record: EvaluationRecord) -> Row:
         "protocol": record.protocol,
         "tta": record.tta,
         "selection": record.selection,
+        "teacher": record.teacher,
         "iteration": record.iteration,
         "used_features": record.used_features,
         "accuracy": record.accuracy,

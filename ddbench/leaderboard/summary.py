@@ -85,7 +85,7 @@ def _row(part: pd.DataFrame) -> Row:
         "published_std_percent": _first(part, "published_std"),
         "published_source": _first(part, "published_source"),
         "difference_points": mean - published[0] if published else None,
-        "test_selected": first["selection"] == TEST_SELECTED,
+        "test_selected": first["selection"] == TEST_SELECTED or bool(part["set_selected"].any()),
         "recipe": _names(part["recipe"]),
         "protocol": _names(part["protocol"]),
         "iterations": _names(part["iteration"]),
