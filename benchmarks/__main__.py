@@ -47,7 +47,7 @@ def _measured(name: str, args: argparse.Namespace) -> list[Row]:
     speed, gpu = rate(device), device.type == "cuda"
     small, large = digits(device), cifar_shape(device)
     if name == "eval-networks":
-        part = (4, 2) if not gpu else (20, 50)
+        part = (20, (50, 50)) if gpu else (4, (11, 3))
         return row_eval.measure_families(
             cifar_shape(device, tests=64).data, networks=part[0], epochs=part[1]
         )

@@ -74,15 +74,21 @@ FAMILIES = (
 """One network of every family, as a user would evaluate on."""
 
 
-def measure_families(data: RealData, *, networks: int, epochs: int, runs: int = 3) -> list[Row]:
-    """Every family in a stack and one at a time, on one image per class."""
+def measure_families(
+    data: RealData, *, networks: int, epochs: tuple[int, int], runs: int = 3
+) -> list[Row]:
+    """Every family in a stack and one at a time, on one image per class.
+
+    ``epochs``: of networks with up to 10^8 multiply-adds an image, and of larger ones.
+    """
     speed, found = rate(data.x_train.device), [resolve(name) for name in FAMILIES]
     return [
         line
         for network in found
         for line in measure(
             Workload(f"{network.label}, CIFAR10 shape", data, network), None, speed,
-            networks=networks, epochs=epochs, ipc=1, runs=runs, row="eval-networks",
+            networks=networks, epochs=epochs[network.multiply_adds(data.shape, 10) > 1e8], ipc=1,
+            runs=runs, row="eval-networks",
         )
     ]  # fmt: skip
 

@@ -43,7 +43,8 @@ def distill(job: Job) -> Result:
             return result
         assert result.synthetic is not None
         data_set = with_features(job, result.synthetic.to(job.device)).to("cpu")
-        return replace(result, synthetic=_rounded(data_set, features))
+        attrs = {name: value for name, value in result.attrs.items() if name != "set_bytes"}
+        return replace(result, attrs=attrs, synthetic=_rounded(data_set, features))
     run = _Distillation(job, starting_task(job))
     run.resume()
     run.go_on()

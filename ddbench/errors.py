@@ -47,7 +47,12 @@ class BadInput(Exception):
         text = f"{place}: {self.problem}" if place else self.problem
         text = f"{text}; allowed: {self.allowed}" if self.allowed else text
         # One line, whatever the user's text holds.
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        return printable(text)
+
+
+def printable(text: str) -> str:
+    """``text`` on one line and without control characters, which could steer a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class RunFailed(Exception):

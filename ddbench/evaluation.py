@@ -31,6 +31,7 @@ from ddbench.training import correct, predict
 log = logging.getLogger(__name__)
 
 _TIMED_IMAGES = 256
+_SEEN_AT_ONCE = 64  # of the images trained on, whose bits need not agree with other sets'
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,9 @@ def score(
         diverged += [member for member, fine in zip(part, finite, strict=True) if not fine]
         tests.append(_accuracy(logits, target.y))
         best = torch.stack(tests).amax(0).tolist() if test_every else [math.nan] * len(part)
-        own = _accuracy(predict(stack, lesson.data_set.x), lesson.classes).tolist()
+        seen = lesson.data_set.x
+        fitted = predict(stack, seen, chunk=min(_SEEN_AT_ONCE, len(seen)))
+        own = _accuracy(fitted, lesson.classes).tolist()
         seconds = (time.monotonic() - started) / len(part)
         if ensemble:
             total = logits.sum(1) if total is None else total + logits.sum(1)

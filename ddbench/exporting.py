@@ -30,7 +30,10 @@ def export(path: Path, format_name: str, target: Path) -> list[str]:
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         written = folder / target.name
-        notes = exporter.write(data_set, recipe.facts, written)
+        try:
+            notes = exporter.write(data_set, recipe.facts, written)
+        except BadInput as error:
+            raise error.at(file=path) from None
         written.replace(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

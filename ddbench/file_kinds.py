@@ -11,11 +11,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
-import numpy as np
-from numpy.lib import format as npy
+if TYPE_CHECKING:
+    import numpy as np
 
+_NPY = b"\x93NUMPY"
 HDF5 = b"\x89HDF\r\n\x1a\n"
 HEAD_BYTES = 512  # bytes read to tell the kind
 _MAX_HEADER = 1 << 24  # bytes of a safetensors header that are read
@@ -44,7 +45,7 @@ def describe_file(path: Path, head: bytes, size: int) -> dict[str, Any]:
         return {"format": "empty file"}
     if head.startswith(b"PK\x03\x04"):
         return _zip(path)
-    if head.startswith(npy.MAGIC_PREFIX):
+    if head.startswith(_NPY):
         with path.open("rb") as file:
             return {"format": "npy (one numpy array)", "arrays": {"": _described(file)}}
     name = next((name for first, name in _SIGNATURES if head.startswith(first)), None)
@@ -125,6 +126,8 @@ def npy_header(stream: IO[bytes]) -> NpyHeader:
         ValueError: it is none.
         OSError, zipfile.BadZipFile, ...: what reading the stream raises.
     """
+    from numpy.lib import format as npy
+
     start = io.BytesIO(stream.read(_MAX_NPY_HEADER))
     try:
         version = npy.read_magic(start)

@@ -22,7 +22,7 @@ from ddbench.importers._archive import is_archive
 from ddbench.importers._detect import read
 from ddbench.importers._settle import Settled, settle
 from ddbench.job import Job
-from ddbench.methods.external import External, content_hash, files_of
+from ddbench.methods.external import External, content_hash, files_of, located
 from ddbench.recipe import Recipe
 from ddbench.store import Result, SoftLabelViews
 
@@ -82,6 +82,11 @@ def read_file(method: External, replicate: int | None) -> Reading:
     if content_hash(method.path) != method.sha256:
         raise BadInput("holds other bytes than the recipe says", file=method.path,
                        field="method.sha256")  # fmt: skip
+    for name, known in method.files.items():
+        other = located(str(getattr(method, name)))
+        if content_hash(other, name) != known:
+            raise BadInput("holds other bytes than the recipe says", file=other,
+                           field=f"method.files.{name}")  # fmt: skip
     reading = read(method.path, method.options(replicate))
     if method.path.is_file() and not is_archive(method.path):
         stray = sorted(set(reading.files) - set(files_of(method.path)))
@@ -151,11 +156,14 @@ def _source(reading: Reading, settled: Settled) -> dict[str, Any]:
 
 
 def set_bytes(found: Found, data_set: DistilledSet) -> dict[str, float]:
-    """Bytes of images and labels as published (F is counted by its own settings)."""
+    """Bytes of images, labels and F as published and stored."""
     y = data_set.y
     if data_set.kind == "index":
         labels: float = len(y) * budget.label_bits(int(y.max()) + 1) / 8
     else:
         labels = y.numel() * 4
     images = found.x.numel() * (1 if found.x.dtype == torch.uint8 else 4)
-    return {"images": images, "labels": labels, "views": float(found.hints.get("view_bytes", 0))}
+    width = budget.BYTES_OF[str(data_set.features.get("dtype", "float32"))]
+    features = 0 if data_set.F is None else data_set.F.numel() * width
+    views = float(found.hints.get("view_bytes", 0))
+    return {"images": images, "labels": labels, "features": features, "views": views}

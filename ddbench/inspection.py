@@ -12,7 +12,7 @@ from torch import Tensor
 from ddbench import store
 from ddbench.data import unnormalise
 from ddbench.distilled import DistilledSet, Space
-from ddbench.errors import BadInput
+from ddbench.errors import BadInput, printable
 from ddbench.features.budget import BYTES_OF, label_bits
 from ddbench.file_kinds import HDF5, HEAD_BYTES, describe_file, describe_folder
 from ddbench.importers import Found, Options, importer
@@ -23,7 +23,7 @@ from ddbench.recipe_files import from_yaml
 from ddbench.store import Result, SoftLabelViews
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Path, options: Options | None = None) -> dict[str, Any]:
     """What ``path`` holds, as plain data for ``json.dumps``.
 
     A result of ours: shapes, dtypes, ranges, value space, labels, F, bytes per part, provenance.
@@ -35,7 +35,7 @@ def describe(path: Path) -> dict[str, Any]:
         BadInput: nothing there, not readable, or a result of ours that is damaged or too new.
     """
     if path.is_dir():
-        return {"path": str(path)} | _imported_or(path, describe_folder(path))
+        return {"path": str(path)} | _imported_or(path, options, describe_folder(path))
     if path.exists() and not path.is_file():
         raise BadInput("is neither a file nor a folder", file=path)
     try:
@@ -51,13 +51,13 @@ def describe(path: Path) -> dict[str, Any]:
         except BadInput as error:
             if "not a ddbench result" not in error.problem:
                 raise
-    return base | _imported_or(path, describe_file(path, head, size))
+    return base | _imported_or(path, options, describe_file(path, head, size))
 
 
-def _imported_or(path: Path, kind: dict[str, Any]) -> dict[str, Any]:
+def _imported_or(path: Path, options: Options | None, kind: dict[str, Any]) -> dict[str, Any]:
     """What an importer finds, or the kind of file with the reason why none can use it."""
     try:
-        return foreign_sets(path)
+        return foreign_sets(path, options or Options())
     except BadInput as error:
         return {**kind, "note": error.problem}
 
@@ -191,9 +191,9 @@ def _classes(result: Result, y: Tensor) -> int:
 # --- sets of others ----------------------------------------------------------------------------
 
 
-def foreign_sets(path: Path) -> dict[str, Any]:
+def foreign_sets(path: Path, options: Options) -> dict[str, Any]:
     """What an importer makes of ``path``; raises ``BadInput`` where none can read it."""
-    reading = read(path, Options())
+    reading = read(path, options)
     return {
         "format": f"{reading.format}: {importer(reading.format).SUMMARY}",
         "reasons": list(reading.reasons),
@@ -210,8 +210,10 @@ def _found(found: Found) -> dict[str, Any]:
         spaces = {"space": "open", "space_proposal": ", ".join(propose_space(found.x))}
     labels: dict[str, Any] = {"kind": "none: class-major labels would be assumed"}
     if found.y is not None:
-        labels = {"kind": found.kind or "open", "shape": list(found.y.shape)}
-        if found.y.is_floating_point():
+        hard = not found.y.is_floating_point()
+        kind = found.kind or ("index" if hard else "open")
+        labels = {"kind": kind, "shape": list(found.y.shape)}
+        if not hard:
             labels |= {"proposal": ", ".join(propose_kind(found.y)), **_range(found.y)}
         else:
             labels["images_per_class"] = torch.bincount(found.y).tolist()
@@ -239,7 +241,7 @@ def as_text(description: dict[str, Any], indent: int = 0) -> str:
     """A description as indented ``name: value`` lines, without what is None."""
     lines = []
     for name, value in description.items():
-        label = f"{'  ' * indent}{name or '(array)'}:"
+        label = f"{'  ' * indent}{printable(name) or '(array)'}:"
         if isinstance(value, dict) and value:
             lines += [label, as_text(value, indent + 1)]
         elif value is not None:
@@ -251,4 +253,4 @@ def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = ", ".join(map(_short, value)) if isinstance(value, list | tuple) else str(value)
-    return text or "none"
+    return printable(text) or "none"

@@ -39,6 +39,7 @@ class Probe:
     Attributes:
         accuracy: None where it could not be tried.
         reason: why not, else empty.
+        images: test images that it was measured on.
     """
 
     dataset: str
@@ -46,6 +47,7 @@ class Probe:
     constants: str | None
     accuracy: float | None
     reason: str = ""
+    images: int = 0
 
     def __str__(self) -> str:
         family = f" {self.constants}" if self.constants else ""
@@ -53,8 +55,11 @@ class Probe:
 
     @property
     def outcome(self) -> str:
-        """The accuracy in percent, or why there is none."""
-        return self.reason if self.accuracy is None else f"{100 * self.accuracy:.1f} %"
+        """The accuracy in percent with its standard error, or why there is none."""
+        if self.accuracy is None:
+            return self.reason
+        error = (self.accuracy * (1 - self.accuracy) / self.images) ** 0.5
+        return f"{100 * self.accuracy:.1f} % \N{PLUS-MINUS SIGN} {100 * error:.1f}"
 
 
 def probe(path: Path, options: Options | None = None, *, device: str = "auto") -> list[Probe]:
@@ -104,7 +109,8 @@ def _spaces(found: Found, options: Options, name: str, path: Path, device: str) 
         except BadInput as error:
             yield Probe(name, space, family, None, error.problem)
             continue
-        found_so = Probe(name, space, family, accuracy)
+        count = min(_TEST_IMAGES, len(data.x_test))
+        found_so = Probe(name, space, family, accuracy, images=count)
         log.info("%s: %s", found_so, found_so.outcome)
         yield found_so
 

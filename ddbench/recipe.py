@@ -264,7 +264,7 @@ class Recipe(Spec):
         method = self.method.resolved(self.ipc)
         return {
             "dataset": dataset,
-            "network": self.net.identity(),
+            "network": None if method.given else self.net.identity(),
             "ipc": self.ipc if method.has_set else None,
             "init": self.init_name,
             "method": method.identity(),

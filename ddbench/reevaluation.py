@@ -23,6 +23,8 @@ from ddbench.networks import resolve as resolve_network
 from ddbench.recipe import Recipe
 from ddbench.runner import result_file
 from ddbench.spec import load_yaml
+from ddbench.toy import FOLDER as TOY_FOLDER
+from ddbench.verification import compare_sets
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LONGEST_NAME = 80
@@ -64,7 +66,11 @@ class Request:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether ``path`` is a result of ddbench; damaged ones are, too."""
+    """Whether ``path`` is a result of ddbench.
+
+    Raises:
+        BadInput: an HDF5 file that is damaged, so that it cannot be told.
+    """
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -73,12 +79,14 @@ def is_ours(path: Path) -> bool:
     try:
         store.read_header(path)
     except BadInput as error:
-        return "not a ddbench result" not in error.problem
+        if "not a ddbench result" not in error.problem:
+            raise
+        return False
     return True
 
 
-def recipe_for(path: Path, request: Request, results: Path) -> Recipe:
-    """The recipe whose runs score ``path``; a result of ours is put in its place if need be.
+def recipe_for(path: Path, request: Request) -> Recipe:
+    """The recipe whose runs score ``path``.
 
     Raises:
         BadInput: a file that cannot be read, or a question that is left open.
@@ -86,15 +94,17 @@ def recipe_for(path: Path, request: Request, results: Path) -> Recipe:
     if not path.exists():
         raise BadInput("no such file or folder", file=path)
     if is_ours(path):
-        return _own_recipe(path, request, results)
+        return _own_recipe(path, request)
     return foreign_recipe(path, request)
 
 
 # --- results of ours ----------------------------------------------------------------------------
 
 
-def _own_recipe(path: Path, request: Request, results: Path) -> Recipe:
-    """The file's recipe with another evaluation; the file is copied into ``results`` if absent."""
+def _own_recipe(path: Path, request: Request) -> Recipe:
+    """The file's recipe with another evaluation."""
+    if TOY_FOLDER in path.resolve().parts:
+        raise BadInput("is a toy run, which is no result", file=path)
     answers = request.options.model_dump(exclude_defaults=True)
     given = [f"--{name.replace('_', '-')}" for name in answers]
     given += ["--dataset"] if request.dataset is not None else []
@@ -112,12 +122,28 @@ def _own_recipe(path: Path, request: Request, results: Path) -> Recipe:
             raise BadInput(f"found '{override}', but the set is made", file=path, field="--set",
                            allowed="evaluation.FIELD=VALUE")  # fmt: skip
         data = recipe_files.overridden(data, override)
-    target = result_file(recipe, seed, results)
-    if not target.exists():
-        whole = store.read(path)  # checks every part before it joins the results
-        target.parent.mkdir(parents=True, exist_ok=True)
-        store.write(target, whole)
     return Recipe.parse(data, file=path)
+
+
+def place(path: Path, recipe: Recipe, results: Path) -> None:
+    """Copy a result of ours to its place in ``results``, if it lies elsewhere.
+
+    Raises:
+        BadInput: another set is there.
+    """
+    if not is_ours(path):
+        return
+    target = result_file(recipe, recipe.seeds[0], results)
+    with store.writer_lock(target):
+        if not target.exists():
+            store.write(target, store.read(path))  # reading checks every part
+        elif not target.samefile(path):
+            differing = compare_sets("", store.read(target).synthetic, store.read(path).synthetic)
+            if differing:
+                raise BadInput(
+                    f"has the key of {target}, but another content: {differing[0]}", file=path,
+                    allowed="another folder of results (--results)",
+                )  # fmt: skip
 
 
 # --- sets of others -----------------------------------------------------------------------------
@@ -144,13 +170,20 @@ def foreign_recipe(path: Path, request: Request) -> Recipe:
         "dataset": dataset,
         "network": like.get("network") or _hinted_network(found),
         "ipc": -(-len(found.x) // facts.num_classes),
-        "method": {"name": "external", "set": str(path.resolve()), **_absolute(answers)},
+        "method": {"name": "external", "set": str(path.absolute()), **_absolute(answers)},
         "features": _features(found, like.get("features")),
         "evaluation": request.evaluation({}),
         "seeds": list(range(len(reading.sets))) if replicate is None else [replicate],
     }
     for override in request.overrides:
         data = recipe_files.overridden(data, override)
+    without = data["evaluation"].get("features", {}).get("use") == "without"
+    if (
+        found.F is not None
+        and without
+        and not any(o.startswith("features") for o in request.overrides)
+    ):
+        data["features"] = None  # nothing of F is used: which network it is of does not matter
     _check_lambda(path, data, found)
     recipe = Recipe.parse(data, file=path)
     _check_step_size(path, recipe, found.lr is not None or request.options.lr is not None)
@@ -178,7 +211,7 @@ def _absolute(answers: dict[str, Any]) -> dict[str, Any]:
     from ddbench.methods.external import is_file
 
     named = [name for name in ("labels", "lr", "class_order") if is_file(name, answers.get(name))]
-    return answers | {name: str(Path(answers[name]).resolve()) for name in named}
+    return answers | {name: str(Path(answers[name]).absolute()) for name in named}
 
 
 def _hinted_network(found: Found) -> str | None:
@@ -193,15 +226,16 @@ def _hinted_network(found: Found) -> str | None:
 def _features(found: Found, like: dict[str, Any] | None) -> dict[str, Any] | None:
     """The block that describes the file's own F."""
     if found.F is None:
-        return like
+        return None
+    used = {name: value for name, value in (like or {}).items() if name in _USE_OF_F}
     item = "channel" if found.F.dim() == 3 or found.F.shape[-2:] == (1, 1) else "full"
     own = {"item": item, "n_feat": found.F.shape[1], "init": {"source": "file"}}
     settings = found.hints.get("features")
     if isinstance(settings, dict):  # our own words, in a file that was exported
         kept = {name: settings[name] for name in _USE_OF_F if name in settings}
-        return {**kept, **(like or {}), **own, "item": settings.get("item", item)}
+        return {**kept, **used, **own, "item": settings.get("item", item)}
     hints = {name: found.hints[name] for name in ("lambda_reg",) if name in found.hints}
-    return {**(like or hints), **own}
+    return {**hints, **used, **own}
 
 
 def _check_lambda(path: Path, data: dict[str, Any], found: Found) -> None:

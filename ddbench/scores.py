@@ -10,7 +10,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from ddbench import ranking, store
-from ddbench.arms import OF_SET, recipe_arms
+from ddbench.arms import ENSEMBLE, OF_SET, recipe_arms
 from ddbench.recipe import Recipe
 from ddbench.store import EvaluationRecord, Header
 
@@ -22,21 +22,23 @@ def keys(recipe: Recipe) -> set[str]:
 
 def of_recipe(recipe: Recipe, path: Path) -> list[dict[str, Any]]:
     """Per arm of the recipe, accuracies of its file as fractions: plain data."""
-    groups: dict[tuple[str, str, bool], list[EvaluationRecord]] = {}
+    groups: dict[tuple[str, str, bool, bool], list[EvaluationRecord]] = {}
     for record in _asked(store.read_header(path), recipe):
-        group = (record.network, record.role, record.used_features)
+        ensemble = record.network_seed == ENSEMBLE
+        group = (record.network, record.role, record.used_features, ensemble)
         groups.setdefault(group, []).append(record)
     return [
         {
             "network": network,
             "role": role,
             "with_features": features,
+            "ensemble": ensemble,
             "accuracy": mean(record.accuracy for record in records),
             "std": stdev(r.accuracy for r in records) if len(records) > 1 else None,
             "networks": len(records),
             "lr": sorted({record.lr for record in records}),
         }
-        for (network, role, features), records in groups.items()
+        for (network, role, features, ensemble), records in groups.items()
     ]
 
 

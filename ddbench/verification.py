@@ -66,12 +66,12 @@ def _empty_cache(folder: str) -> Iterator[None]:
 
 def differences(a: Result, b: Result) -> list[str]:
     """What differs in the sets, logs and scores of two results; times and environments may."""
-    found = _compare_sets("", a.synthetic, b.synthetic)
+    found = compare_sets("", a.synthetic, b.synthetic)
     if sorted(a.snapshots) != sorted(b.snapshots):
         found.append(f"snapshots at {sorted(a.snapshots)} against {sorted(b.snapshots)}")
     for iteration in sorted(set(a.snapshots) & set(b.snapshots)):
         place = f"snapshot {iteration}: "
-        found += _compare_sets(place, a.snapshots[iteration], b.snapshots[iteration])
+        found += compare_sets(place, a.snapshots[iteration], b.snapshots[iteration])
     for name in sorted(set(a.log) | set(b.log)):
         if not _equal(a.log.get(name, np.zeros(0)), b.log.get(name, np.zeros(0))):
             found.append(f"the log of {name} differs")
@@ -82,7 +82,8 @@ def differences(a: Result, b: Result) -> list[str]:
     return found
 
 
-def _compare_sets(place: str, a: DistilledSet | None, b: DistilledSet | None) -> list[str]:
+def compare_sets(place: str, a: DistilledSet | None, b: DistilledSet | None) -> list[str]:
+    """What differs between two sets, each sentence led by ``place``; empty when bit-equal."""
     if a is None or b is None:
         return [] if a is b else [f"{place}one has a synthetic set, the other has none"]
     found = []

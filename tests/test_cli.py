@@ -26,8 +26,8 @@ SURFACE = {
         "--device", "--json", *FOREIGN,
     },
     "export": {"--format", "-o"},
-    "import": {"--dataset", "-o", "--json", *FOREIGN},
-    "inspect": {"--probe", "--json"},
+    "import": {"--dataset", "-o", "--set", "--json", *FOREIGN},
+    "inspect": {"--probe", "--json", *FOREIGN},
     "list": {"--json"},
     "run": {
         "--set", "--seeds", "--results", "--device", "--stages", "--toy", "--verify",

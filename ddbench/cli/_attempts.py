@@ -17,12 +17,15 @@ Entry = dict[str, Any]
 
 
 def seeds(recipe: Recipe, do: Callable[[int], Entry]) -> Iterator[Entry]:
-    """What happened to every seed; bad input, such as missing data, ends a recipe."""
+    """What happened to every seed; bad input, such as missing data, ends a recipe.
+
+    Of an imported set it may concern one replicate: the others go on.
+    """
     for seed in recipe.seeds:
         named = {"recipe": recipe.name, "key": recipe.key, "seed": seed}
         entry = attempt(named, lambda seed=seed: do(seed))  # type: ignore[misc]
         yield entry
-        if entry["state"] == "bad input":
+        if entry["state"] == "bad input" and not recipe.method.given:
             return
 
 

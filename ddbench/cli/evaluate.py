@@ -44,11 +44,11 @@ def run(args: argparse.Namespace) -> int:
     from ddbench import reevaluation
 
     results, request = _options.results_folder(args), request_of(args)
-    recipes = [reevaluation.recipe_for(path, request, results) for path in args.sets]
+    asked = [(path, reevaluation.recipe_for(path, request)) for path in args.sets]
     told = [
         (recipe, entry)
-        for recipe in recipes
-        for entry in _attempts.seeds(recipe, partial(_scored, args.device, results, recipe))
+        for path, recipe in asked
+        for entry in _attempts.seeds(recipe, partial(_scored, args.device, results, path, recipe))
     ]
     if not args.json:
         _print_table([(recipe, Path(entry["path"])) for recipe, entry in told if "path" in entry])
@@ -61,7 +61,7 @@ def request_of(args: argparse.Namespace) -> Any:
 
     return reevaluation.Request(
         dataset=args.dataset,
-        networks=args.networks.split(",") if args.networks else (),
+        networks=[name for name in (args.networks or "").split(",") if name],
         protocol=args.protocol,
         repeats=args.repeats,
         like=recipe_files.read(args.like) if args.like else None,
@@ -70,9 +70,10 @@ def request_of(args: argparse.Namespace) -> Any:
     )
 
 
-def _scored(device: str, results: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
-    from ddbench import runner, scores
+def _scored(device: str, results: Path, path: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
+    from ddbench import reevaluation, runner, scores
 
+    reevaluation.place(path, recipe, results)
     outcome = runner.run(recipe, seed, results, device=device)
     state = "done" if outcome.fresh else "found"
     log.info("%s seed %d: %s, %s", recipe.name, seed, state, outcome.path)
@@ -86,9 +87,10 @@ def _print_table(found: Sequence[tuple[Recipe, Path]]) -> None:
 
     if not found:
         return
-    keys = {key for recipe, _ in found for key in scores.keys(recipe)}
+    asked = {(str(path), key) for recipe, path in found for key in scores.keys(recipe)}
     frame = leaderboard.collect([path for _, path in found])
-    frame = frame[frame["evaluation_key"].isin(keys)]
+    pairs = zip(frame["path"], frame["evaluation_key"], strict=True)
+    frame = frame[[pair in asked for pair in pairs]]
     print(leaderboard.render(leaderboard.summarise(frame), "github"), end="")
     for line in scores.rankings(found):
         print(line)

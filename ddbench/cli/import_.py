@@ -18,6 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", required=True, metavar="D", help="name or fields of it")
     parser.add_argument("-o", dest="output", type=Path, required=True, metavar="SET.h5",
                         help="file; several sets are numbered: SET-0.h5, ...")  # fmt: skip
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="FIELD=VALUE",
+        help="a field of the stored recipe, e.g. features.lambda_reg=0.1",
+    )  # fmt: skip
     _options.add_json(parser)
     _foreign.add_options(parser)
 
@@ -28,8 +32,9 @@ def run(args: argparse.Namespace) -> int:
     from ddbench.errors import BadInput
 
     request = reevaluation.Request(
-        dataset=args.dataset, protocol="dc", options=_foreign.options(args)
-    )
+        dataset=args.dataset, protocol="dc", overrides=args.overrides,
+        options=_foreign.options(args),
+    )  # fmt: skip
     for path in args.files:
         if reevaluation.is_ours(path):
             raise BadInput("is a ddbench result already", file=path)
@@ -42,8 +47,15 @@ def run(args: argparse.Namespace) -> int:
     for target in targets:
         if target.exists():
             raise BadInput("exists already", file=target, field="-o")
-    for (recipe, seed), target in zip(jobs, targets, strict=True):
-        runner.make(recipe, seed, target)
+    written: list[Path] = []
+    try:
+        for (recipe, seed), target in zip(jobs, targets, strict=True):
+            runner.make(recipe, seed, target)
+            written.append(target)
+    except BaseException:
+        for target in written:  # all or none
+            target.unlink(missing_ok=True)
+        raise
     if args.json:
         print(json.dumps([str(target) for target in targets], indent=2))
     else:

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from ddbench.cli import _options
+from ddbench.cli import _foreign, _options
 
 HELP = "format, shapes, ranges, labels, bytes and provenance of a set"
 EXAMPLE = "ddbench inspect results/digits/digits_dc_ipc2/KEY-s0.h5"
@@ -20,16 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train a small network for a minute to tell dataset and value space",
     )  # fmt: skip
     _options.add_json(parser)
+    _foreign.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings."""
     from ddbench.inspection import as_text, describe
 
-    found = describe(args.file)
+    options = _foreign.options(args)
+    found = describe(args.file, options)
     if args.probe:
         from ddbench.probing import probe
 
-        found["probe"] = {str(one): one.outcome for one in probe(args.file)}
+        found["probe"] = {str(one): one.outcome for one in probe(args.file, options)}
     print(json.dumps(found, indent=2) if args.json else as_text(found))
     return 0

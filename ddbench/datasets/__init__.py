@@ -317,8 +317,7 @@ def locate(spec: DatasetSpec, root: Path | None = None) -> Path:
 
 
 def content_id(spec: DatasetSpec, root: Path | None = None) -> str | None:
-    """SHA-256 over the user's own files (names and bytes), or None for a built-in dataset.
-    """
+    """SHA-256 over the user's own files (names and bytes), or None for a built-in dataset."""
     if spec.name not in generic_names():
         return None
     files = _generic(spec.name).content_files(spec, locate(spec, root), like_facts(spec))

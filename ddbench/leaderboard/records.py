@@ -170,10 +170,12 @@ def _bytes(header: Header, recipe: Recipe, record: EvaluationRecord) -> Row:
     A recipe tells the size of a set that it makes; an imported one's is in the file.
     """
     size, facts = recipe.size(), recipe.facts
-    features = size.features if record.used_features else 0
-    parts: dict[str, float] = {"images": size.images, "labels": size.labels}
+    parts: dict[str, float] = {
+        "images": size.images, "labels": size.labels, "features": size.features
+    }  # fmt: skip
     if "set_bytes" in header.attrs:
         parts = json.loads(str(header.attrs["set_bytes"]))
+    features = parts.pop("features") if record.used_features else parts.pop("features") * 0
     image = BYTES_OF["float32"] * prod(facts.shape)
     return {
         "bytes": float(sum(parts.values()) + features + record.teacher_bytes),

@@ -177,7 +177,9 @@ def _marks(summary: pd.DataFrame) -> list[str]:
             "from single networks."
         )
     if summary["test_selected"].any():
-        lines.append(f"{DAGGER}: the set, or the learning rate, was chosen on the test set; not comparable.")
+        lines.append(
+            f"{DAGGER}: the set, or the learning rate, was chosen on the test set; not comparable."
+        )
     return lines
 
 

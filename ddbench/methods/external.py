@@ -89,6 +89,8 @@ class External(Method):
     def identity(self) -> dict[str, Any]:
         """The set by content, and what settles it; paths and names do not enter."""
         own = self.model_dump(mode="json", exclude_defaults=True, exclude={"set", "label", "files"})
+        if self.lr is not None and "lr" not in self.files:  # 0.02 and 2e-2 are one rate
+            own["lr"] = [float(part) for part in self.lr.split(",")]
         return {**own, **self.files, "name": self.name}
 
     def portable(self) -> External:
@@ -122,20 +124,26 @@ def files_of(path: Path) -> dict[str, Path]:
     ``labels_best.pt``, ``lr_best.pt`` and ``features_best.pt`` beside it.
     """
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.is_file())
+        found = sorted(file for file in path.rglob("*") if file.is_file() and _counts(file, path))
         return {file.relative_to(path).as_posix(): file for file in found}
     head, images, tail = path.name.rpartition("images")
-    tails = {
-        tail,
-        tail.replace("_zca_", "_", 1),
-    }  # images_zca_0.pt shares the labels of images_0.pt
-    others = [path.with_name(head + part + end) for part in _COMPANIONS for end in tails if images]
+    tails = (tail, tail.replace("_zca_", "_", 1))  # images_zca_0.pt has the labels of images_0.pt
+    others = {path.with_name(head + part + end) for part in _COMPANIONS for end in tails if images}
     return {file.name: file for file in sorted([path, *filter(Path.is_file, others)])}
+
+
+def _counts(file: Path, folder: Path) -> bool:
+    """Whether a file is of the set; what file managers leave behind is not."""
+    parts = file.relative_to(folder).parts
+    litter = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+    return not any(part.startswith(".") or part in litter for part in parts)
 
 
 def content_hash(path: Path, field: str = "set") -> str:
     """SHA-256 over the files of a set (of the file itself where it is one); raises ``BadInput``."""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise BadInput("is neither a file nor a folder", file=path, field=field)
         files = files_of(path)
         return files_sha256(files) if len(files) > 1 else file_sha256(*files.values())
     except FileNotFoundError:
