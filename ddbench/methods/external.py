@@ -90,7 +90,7 @@ class External(Method):
         """The set by content, and what settles it; paths and names do not enter."""
         own = self.model_dump(mode="json", exclude_defaults=True, exclude={"set", "label", "files"})
         if self.lr is not None and "lr" not in self.files:  # 0.02 and 2e-2 are one rate
-            own["lr"] = [float(part) for part in self.lr.split(",")]
+            own["lr"] = [repr(float(part)) for part in self.lr.split(",")]
         return {**own, **self.files, "name": self.name}
 
     def portable(self) -> External:
