@@ -45,7 +45,7 @@ def imported(job: Job) -> Result:
         found, method.options(job.seed), recipe.facts, job.data.space, file=method.path
     )
     data_set = settled.data_set
-    _check_count(recipe, len(data_set), method)
+    _check_count(recipe, stored_images(found), method)
     if recipe.features is not None and recipe.features.init.source == "file":
         data_set = _with_own_features(recipe, data_set, settled.F, method)
     elif settled.F is not None:
@@ -57,7 +57,7 @@ def imported(job: Job) -> Result:
         "recipe": _portable(recipe).to_yaml(),
         "source": json.dumps(_source(reading, settled)),
         "selected_on_test": found.selected_on_test,
-        "set_bytes": json.dumps(set_bytes(found, data_set)),
+        "set_bytes": json.dumps(set_bytes(found, data_set, recipe.facts.num_classes)),
     }
     return Result(
         attrs,
@@ -88,6 +88,13 @@ def read_file(method: External, replicate: int | None) -> Reading:
             raise BadInput("holds other bytes than the recipe says", file=other,
                            field=f"method.files.{name}")  # fmt: skip
     reading = read(method.path, method.options(replicate))
+    says = reading.sets[0].hints.get("decode")
+    told = method.decode or "factor1_single"
+    if says is not None and told != (own := f"factor{says['factor']}_{says['type']}"):
+        raise BadInput(
+            f"found {told}, but the folder's name says {own}", file=method.path,
+            field="method.decode", allowed=f"{own}, with that folder as set",
+        )  # fmt: skip
     if method.path.is_file() and not is_archive(method.path):
         stray = sorted(set(reading.files) - set(files_of(method.path)))
         if stray:  # their bytes would not be in the key
@@ -155,14 +162,17 @@ def _source(reading: Reading, settled: Settled) -> dict[str, Any]:
     }
 
 
-def set_bytes(found: Found, data_set: DistilledSet) -> dict[str, float]:
+def stored_images(found: Found) -> int:
+    """Images as published: those of IDC hold several that a network trains on."""
+    return int(found.hints.get("stored_images", len(found.x)))
+
+
+def set_bytes(found: Found, data_set: DistilledSet, classes: int) -> dict[str, float]:
     """Bytes of images, labels and F as published and stored."""
-    y = data_set.y
-    if data_set.kind == "index":
-        labels: float = len(y) * budget.label_bits(int(y.max()) + 1) / 8
-    else:
-        labels = y.numel() * 4
-    images = found.x.numel() * (1 if found.x.dtype == torch.uint8 else 4)
+    count = stored_images(found)
+    bits = budget.label_bits(classes) if data_set.kind == "index" else 32 * classes
+    labels = count * bits / 8
+    images = count * found.x[0].numel() * (1 if found.x.dtype == torch.uint8 else 4)
     width = budget.BYTES_OF[str(data_set.features.get("dtype", "float32"))]
     features = 0 if data_set.F is None else data_set.F.numel() * width
     views = float(found.hints.get("view_bytes", 0))

@@ -19,6 +19,7 @@ from ddbench.errors import BadInput
 from ddbench.importers import Found, Options
 from ddbench.importers._detect import read
 from ddbench.importers._proposals import guess_dataset, proposals
+from ddbench.importing import stored_images
 from ddbench.networks import resolve as resolve_network
 from ddbench.recipe import Recipe
 from ddbench.runner import result_file
@@ -169,7 +170,7 @@ def foreign_recipe(path: Path, request: Request) -> Recipe:
         "name": _name(datasets.label(DatasetSpec.parse(dataset)), path),
         "dataset": dataset,
         "network": like.get("network") or _hinted_network(found),
-        "ipc": -(-len(found.x) // facts.num_classes),
+        "ipc": -(-stored_images(found) // facts.num_classes),
         "method": {"name": "external", "set": str(path.absolute()), **_absolute(answers)},
         "features": _features(found, like.get("features")),
         "evaluation": request.evaluation({}),
@@ -177,14 +178,8 @@ def foreign_recipe(path: Path, request: Request) -> Recipe:
     }
     for override in request.overrides:
         data = recipe_files.overridden(data, override)
-    without = data["evaluation"].get("features", {}).get("use") == "without"
-    if (
-        found.F is not None
-        and without
-        and not any(o.startswith("features") for o in request.overrides)
-    ):
-        data["features"] = None  # nothing of F is used: which network it is of does not matter
-    _check_lambda(path, data, found)
+    if found.F is not None:
+        data["features"] = _used_features(path, data, request)
     recipe = Recipe.parse(data, file=path)
     _check_step_size(path, recipe, found.lr is not None or request.options.lr is not None)
     return recipe
@@ -238,12 +233,14 @@ def _features(found: Found, like: dict[str, Any] | None) -> dict[str, Any] | Non
     return {**hints, **used, **own}
 
 
-def _check_lambda(path: Path, data: dict[str, Any], found: Found) -> None:
-    block = data.get("features")
-    if found.F is None or not block or "lambda_reg" in block:
-        return
+def _used_features(path: Path, data: dict[str, Any], request: Request) -> dict[str, Any] | None:
+    """The features block; None where nothing of F is used, whichever network it is of."""
+    block: dict[str, Any] | None = data["features"]
     if data["evaluation"].get("features", {}).get("use") == "without":
-        return
+        asked = any(override.startswith("features") for override in request.overrides)
+        return block if asked else None
+    if not block or "lambda_reg" in block:
+        return block
     raise BadInput(
         "has F, but does not say its weight lambda", file=path, field="features.lambda_reg",
         allowed="--set features.lambda_reg=VALUE, or --set evaluation.features.use=without",

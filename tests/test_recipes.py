@@ -517,7 +517,7 @@ def test_knobs_of_a_coreset_method_change_the_key(name: str) -> None:
 
 EXTERNAL_KNOBS: dict[str, Any] = {
     "format": "npz", "space": "unit", "constants": "dc", "labels_kind": "logit", "lr": 0.01,
-    "labels": "labels.txt", "class_order": "order.txt",
+    "labels": "labels.txt", "class_order": "order.txt", "decode": "factor2_multi",
 }  # fmt: skip
 BY_CONTENT = ("set", "sha256", "files")
 

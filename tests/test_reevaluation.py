@@ -235,6 +235,31 @@ def test_features_of_a_file_need_their_weight(
     assert {r.used_features for r in store.read(found).evaluations} == {True, False}
 
 
+def test_packed_images_are_counted_as_stored_and_decoded_by_the_key(
+    tmp_path: Path,
+    digits: tuple[torch.Tensor, torch.Tensor],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """IDC: the folder's name says how often a stored image is cut, so it belongs to the key."""
+    keys = {}
+    for factor, images in ((1, 20), (2, 80)):
+        folder = tmp_path / f"run_factor{factor}_lr0.005"
+        folder.mkdir()
+        torch.save([digits[0], digits[1]], folder / "data.pt")
+        results = tmp_path / f"r{factor}"
+        code, _, err = evaluate(capsys, folder, results, "--dataset", "digits", *SMALL)
+        assert code == 0, err
+        (path,) = files(results)
+        header = store.read_header(path)
+        recipe = recipe_files.from_yaml(str(header.attrs["recipe"]))
+        assert (recipe.ipc, len(store.read_set(path).x)) == (2, images)
+        assert recipe.key == header.attrs["key"]
+        stored = json.loads(str(header.attrs["set_bytes"]))
+        assert stored["images"] == 20 * 64 * 4 and stored["labels"] == 20 * 4 / 8
+        keys[factor] = recipe.key
+    assert keys[1] != keys[2]
+
+
 def test_toy_runs_an_external_recipe(npz: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 SUMMARY = "IDC, DREAM: data.pt, decoded by the factor in its folder's name"
 
 _FILE = re.compile(r"data\d*\.pt")
-_FACTOR = re.compile(r"_factor(\d+)(?:_(multi|bound))?")
+FACTOR = re.compile(r"_factor(\d+)(?:_(multi|bound))?")
+"""How IDC names the folder of a set whose images hold several."""
 _IPC = re.compile(r"_ipc(\d+)")
 _PHASE = re.compile(r"_phase(\d+)")
 _BOUND, _LARGEST = 128, 8  # of IDC's loader; a factor that is no misread number
@@ -103,7 +104,7 @@ def _check_phases(source: Source, parts: list[tuple[Tensor, Tensor]]) -> None:
 def _decoding(source: Source, name: str, per_class: int) -> tuple[int, Decoding]:
     """Factor and kind from the folder's name; refused where it does not say."""
     place = (source.path.resolve() / name if source.is_folder else source.path.resolve()).as_posix()
-    found = _FACTOR.findall(place)
+    found = FACTOR.findall(place)
     if found:
         factor, kind = max(1, int(found[-1][0])), found[-1][1] or "single"
         if factor > _LARGEST:

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from ddbench.content import file_sha256, files_sha256
 from ddbench.errors import BadInput
 from ddbench.importers import KindOption, Options, SpaceOption
+from ddbench.importers.idc import FACTOR
 from ddbench.methods import Method
 from ddbench.places import data_root
 
@@ -41,6 +42,10 @@ class External(Method):
     files: dict[str, str] = Field(
         default={}, description="content of the files that fields below name; computed"
     )
+    decode: str | None = Field(
+        None, pattern=r"^factor[0-9]{1,9}_(single|multi|bound)$",
+        description="IDC: how stored images hold several; null = as the folder's name says",
+    )  # fmt: skip
     format: str = Field("auto", description="an importer's name; auto detects")
     space: SpaceOption | None = Field(None, description="value space of the images")
     constants: str | None = Field(None, description="family of mean and std they were made with")
@@ -64,6 +69,7 @@ class External(Method):
         """Read the hashes that are not written down; a missing file is then an error."""
         if self.sha256 is None:
             object.__setattr__(self, "sha256", content_hash(self.path))
+            object.__setattr__(self, "decode", self.decode or named_decoding(self.path))
         named = [name for name in _FILES if is_file(name, getattr(self, name))]
         missing = {name: getattr(self, name) for name in named if name not in self.files}
         hashes = {name: content_hash(located(value), name) for name, value in missing.items()}
@@ -105,6 +111,12 @@ def located(text: str) -> Path:
     with suppress(RuntimeError):  # of a user that there is not: then it is no file either
         path = path.expanduser()
     return data_root() / path
+
+
+def named_decoding(path: Path) -> str | None:
+    """What an IDC folder's name says of its images: the same bytes decode to different sets."""
+    found = FACTOR.findall(path.resolve().as_posix())
+    return f"factor{max(1, int(found[-1][0]))}_{found[-1][1] or 'single'}" if found else None
 
 
 def is_file(name: str, value: str | None) -> bool:
