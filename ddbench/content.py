@@ -1,4 +1,4 @@
-"""Identity of files by their content."""
+"""Identity of files, and of this package, by their content."""
 
 from __future__ import annotations
 
@@ -25,6 +25,29 @@ def files_sha256(files: Mapping[str, Path]) -> str:
     digest = hashlib.sha256()
     for name, path in files.items():
         digest.update(f"{name}\0{file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+COMMIT_FILE = "_commit.txt"
+"""In a copy of this package that is no checkout (an image, a submission): the commit it is of."""
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over the names and bytes of this package's ``*.py`` and ``*.yaml`` files, in hex.
+
+    Equal for a checkout, an installed package and a copy of the same code. Read once per process.
+    """
+    package = Path(__file__).resolve().parent
+    files = {
+        path.relative_to(package).as_posix(): path
+        for path in package.rglob("*")
+        if path.suffix in (".py", ".yaml") and "__pycache__" not in path.parts
+    }
+    digest = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        content = path.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
 
 

@@ -134,8 +134,7 @@ class _Distillation:
 
     def resume(self) -> None:
         """Continue from the checkpoint, if there is one."""
-        saved = store.checkpoint.load(self._job.checkpoints)
-        state = saved[0] if saved else {}
+        state = self._job.saved()
         if "variables" not in state:  # none, or scores of a file that was deleted since
             return
         self._task.variables.load_state_dict(state["variables"])
@@ -192,7 +191,7 @@ class _Distillation:
             "started": self._started,
             "restarts": self._restarts,
         }
-        store.checkpoint.save(self._job.checkpoints, state, self._job.engine.as_dict())
+        self._job.save(state)
 
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._began

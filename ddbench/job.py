@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ddbench import data as real_data
-from ddbench import datasets, provenance, store
+from ddbench import provenance, scheduled, store
 from ddbench.data import RealData
 from ddbench.engine import Engine, choose, configure
 from ddbench.errors import BadInput, CutOff
 from ddbench.randomness import Streams
 from ddbench.recipe import Recipe
+from ddbench.standing import WHOLE, Shard
 from ddbench.store import Result
 
-
-def result_file(recipe: Recipe, seed: int, results: Path) -> Path:
-    """Where the result of a recipe and seed lies."""
-    return store.result_path(results, datasets.label(recipe.dataset), recipe.name, recipe.key, seed)
+_PUBLISH_WAIT = 300.0
+"""Seconds that a shard waits for others to write the file; a write takes seconds at most."""
 
 
 class Job:
@@ -31,6 +31,11 @@ class Job:
         download: fetch missing public data.
         engine: settings; None = those it was started with, else new ones.
         stopped: fills when the process is asked to stop.
+        shard: of the evaluation; one that is not all of it has its own lock and checkpoints, and
+            takes the file's lock only to write.
+
+    Attributes:
+        jobs: the scheduler's jobs that worked on what this one continues, and its own.
     """
 
     def __init__(
@@ -42,9 +47,11 @@ class Job:
         download: bool,
         engine: Engine | None,
         stopped: list[int],
+        shard: Shard = WHOLE,
     ) -> None:
-        self.recipe, self.seed, self.path = recipe, seed, path
-        self.checkpoints = store.checkpoint_directory(path)
+        self.recipe, self.seed, self.path, self.shard = recipe, seed, path, shard
+        self.checkpoints = checkpoints_of(path, shard)
+        self.jobs = str(scheduled.current() or "")
         self.device, self._download = device, download
         self.engine = engine or self._stored_engine() or self._new_engine()
         configure(self.engine)
@@ -55,7 +62,13 @@ class Job:
     @property
     def title(self) -> str:
         """How progress lines name this run."""
-        return f"{self.recipe.name} seed {self.seed}"
+        shard = "" if self.shard.whole else f" shard {self.shard}"
+        return f"{self.recipe.name} seed {self.seed}{shard}"
+
+    @property
+    def has_data(self) -> bool:
+        """Whether the real data were needed so far."""
+        return self._data is not None
 
     @property
     def data(self) -> RealData:
@@ -87,7 +100,29 @@ class Job:
     def stop_if_asked(self) -> None:
         """Raise ``CutOff`` if the process is asked to stop; what is worth keeping is saved."""
         if self.stopped:
-            raise CutOff(f"{self.title}: stopped; the same command resumes it")
+            raise CutOff("stopped; the same command resumes it")
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write a checkpoint."""
+        state = {**state, "jobs": self.jobs}
+        store.checkpoint.save(self.checkpoints, state, self.engine.as_dict())
+
+    def saved(self) -> dict[str, Any]:
+        """The state of the newest checkpoint; empty without one."""
+        state = (store.checkpoint.load(self.checkpoints) or ({}, {}))[0]
+        self.jobs = scheduled.joined(state.get("jobs", ""), self.jobs)
+        return state
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the file's lock, which all but shards do from their start to their end.
+
+        Raises:
+            Locked: others held it for minutes.
+            CutOff: the process was asked to stop while it waited.
+        """
+        if self.shard.whole:
+            return nullcontext()
+        return store.writer_lock(self.path, _PUBLISH_WAIT, self.stop_if_asked)
 
     def publish(self, result: Result) -> None:
         """Write the file; what was there before stays until the new one is whole."""
@@ -97,7 +132,7 @@ class Job:
     def attributes(
         self, status: str, seconds: float, started: str, restarts: int
     ) -> dict[str, Any]:
-        """Attributes of the result file."""
+        """Attributes of the result file; ``restarts``: how often its checkpoint was resumed."""
         return {
             "recipe": self.recipe.to_yaml(),
             "key": self.recipe.key,
@@ -108,13 +143,25 @@ class Job:
             "threads": self.engine.threads,
             "stack": self.engine.stack,
             "microbatch": self.engine.microbatch,
-            "restarts": restarts,
+            "job": self.jobs,
+            "restarts": max(restarts, scheduled.restarts_of(self.jobs)),
             "started": started,
             "finished": provenance.now(),
             "seconds": seconds,
             "peak_memory_bytes": provenance.peak_memory(self.device),
             "dataset_sha256": self.data.sha256,
         }
+
+
+def lock_of(path: Path, shard: Shard) -> Path:
+    """What a process locks that works on a result, or on a shard of its evaluation."""
+    return path if shard.whole else path.with_suffix(f".{shard.name}")
+
+
+def checkpoints_of(path: Path, shard: Shard) -> Path:
+    """Where it keeps its checkpoints."""
+    folder = store.checkpoint_directory(path)
+    return folder if shard.whole else folder / shard.name
 
 
 def checkpoint_period() -> float:

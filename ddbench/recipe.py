@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
-from ddbench import datasets, methods, networks
+from ddbench import datasets, methods, networks, plugins
 from ddbench.datasets import DatasetFacts, DatasetSpec
 from ddbench.errors import BadInput
 from ddbench.features import FeatureSpec, budget
@@ -191,6 +192,26 @@ class Recipe(Spec):
             )  # fmt: skip
         return needed
 
+    @property
+    def input_paths(self) -> list[Path]:
+        """Files and folders outside of the data root that a run reads, absolute.
+
+        The user's own dataset, a published set and the files that its options name.
+
+        Raises:
+            BadInput: the dataset is not there.
+        """
+        found = [datasets.locate(self.dataset)] if self.dataset.path is not None else []
+        if self.method.given:
+            found += _given_files(self.method)
+        root = data_root().absolute()
+        paths = [
+            path.resolve() if path.is_relative_to(root) else path  # a link below it may lead out
+            for path in map(Path.absolute, found)
+        ]
+        outside = (path for path in paths if not path.resolve().is_relative_to(root.resolve()))
+        return list(dict.fromkeys(outside))
+
     def size(self) -> budget.SetSize:
         """Bytes of the set at its stored precision; for ``full``, of the real images as float32."""
         facts, features = self.facts, self.features
@@ -234,12 +255,6 @@ class Recipe(Spec):
         return fingerprint(self._identity())
 
     def _identity(self) -> dict[str, Any]:
-        dataset = self.dataset.model_dump(mode="json", exclude_defaults=True)
-        content = datasets.content_id(self.dataset, data_root())
-        if content is not None:
-            dataset = {**dataset, "content": content}
-            dataset.pop("path", None)
-        dataset.pop("label", None)
         features = None
         if self.features is not None:
             # layer, source and network stand resolved; update has one value in this version
@@ -263,7 +278,7 @@ class Recipe(Spec):
             }
         method = self.method.resolved(self.ipc)
         return {
-            "dataset": dataset,
+            "dataset": dataset_identity(self.dataset),
             "network": None if method.given else self.net.identity(),
             "ipc": self.ipc if method.has_set else None,
             "init": self.init_name,
@@ -295,6 +310,24 @@ class Recipe(Spec):
     def to_yaml(self) -> str:
         """The resolved recipe; reading it back gives the same recipe."""
         return dump_yaml(self.to_data())
+
+
+def _given_files(method: Any) -> list[Path]:
+    """A published set with what belongs to it, and the files that its options name."""
+    module = plugins.load(methods.__name__, method.name)
+    own = [method.path] if method.path.is_dir() else module.files_of(method.path).values()
+    return [*own, *(module.located(getattr(method, name)) for name in method.files)]
+
+
+def dataset_identity(spec: DatasetSpec) -> dict[str, Any]:
+    """What makes the real data what they are, as plain data: the user's own files by content."""
+    named = spec.model_dump(mode="json", exclude_defaults=True)
+    content = datasets.content_id(spec, data_root())
+    if content is not None:
+        named = {**named, "content": content}
+        named.pop("path", None)
+    named.pop("label", None)
+    return named
 
 
 def _listed(value: Any) -> Any:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddbench import store
+from ddbench import experts, store
 from ddbench.distilling import distill
 from ddbench.engine import Engine, resolve_device
-from ddbench.errors import BadInput
-from ddbench.job import Job, result_file
+from ddbench.job import Job, checkpoints_of, lock_of
 from ddbench.recipe import STAGES, Recipe
-from ddbench.scoring import evaluate, missing_rows
+from ddbench.scoring import evaluate
+from ddbench.standing import WHOLE, Shard, is_done, result_file
 from ddbench.stopping import stop_requests
 from ddbench.trained import cache_file, trained
 
@@ -33,19 +33,6 @@ class Outcome:
     fresh: bool
 
 
-def is_done(recipe: Recipe, seed: int, results: Path) -> bool:
-    """Whether the file is finished and has every score that the recipe asks for."""
-    path = result_file(recipe, seed, results)
-    if not path.is_file():
-        return False
-    try:
-        header = store.read_header(path)
-    except BadInput as error:
-        problem = f"{error.problem}; remove the file to make it again"
-        raise BadInput(problem, file=path) from None
-    return header.attrs["status"] == "done" and not missing_rows(recipe, header.evaluations)
-
-
 def run(
     recipe: Recipe,
     seed: int,
@@ -55,6 +42,7 @@ def run(
     stages: Sequence[str] = STAGES,
     download: bool = False,
     engine: Engine | None = None,
+    shard: Shard = WHOLE,
 ) -> Outcome:
     """Do what is missing of one recipe and seed.
 
@@ -62,29 +50,47 @@ def run(
         results: folder of all results; the file's place in it follows from the recipe.
         stages: which of ``STAGES`` to do.
         engine: device, threads, stack and micro-batch; None chooses them.
+        shard: of the evaluation; several processes may do different ones at the same time.
 
     Raises:
-        BadInput: data missing, or an impossible device.
-        Locked: another process is writing this result.
+        BadInput: data missing, an impossible device, or a shard of another stage.
+        Locked: another process is writing this result, or works on this shard.
         CutOff: the process was asked to stop; what can be resumed was saved.
         RunFailed: numbers that are not finite.
     """
+    shard.check(stages)
     path = result_file(recipe, seed, results)
-    leftovers = store.checkpoint_directory(path)
-    if "evaluate" in stages and is_done(recipe, seed, results) and not leftovers.exists():
+    leftovers = checkpoints_of(path, shard).exists()
+    if "evaluate" in stages and not leftovers and is_done(recipe, seed, results, shard):
         return Outcome(path, fresh=False)
-    with _folder_of(path, results), store.writer_lock(path), stop_requests() as stopped:
-        job = Job(recipe, seed, path, resolve_device(device), download, engine, stopped)
+    with (
+        _folder_of(path, results),
+        store.writer_lock(lock_of(path, shard)),
+        stop_requests() as stopped,
+    ):
+        job = Job(recipe, seed, path, resolve_device(device), download, engine, stopped, shard)
         if "experts" in stages and ("distill" not in stages or not path.is_file()):
             train_experts(job)
-            job.stop_if_asked()
         if "distill" in stages and not path.is_file():
             job.publish(distill(job))
-            store.checkpoint.clear(job.checkpoints)
+            _clear_all(job)
         if "evaluate" in stages:
             evaluate(job)
             store.checkpoint.clear(job.checkpoints)
+            if is_done(recipe, seed, results):
+                with suppress(store.Locked), job.writing():  # else a later run does it
+                    _clear_all(job)
+        _index(job)
     return Outcome(path, fresh=True)
+
+
+def _clear_all(job: Job) -> None:
+    """Remove all checkpoints of a result, but for those of shards that are being worked on."""
+    folder = store.checkpoint_directory(job.path)
+    for part in sorted(folder.glob("shard-*")):
+        with suppress(store.Locked), store.writer_lock(job.path.with_suffix(f".{part.name}")):
+            store.checkpoint.clear(part)
+    store.checkpoint.clear(folder)
 
 
 @contextmanager
@@ -112,12 +118,26 @@ def make(recipe: Recipe, seed: int, path: Path, *, device: str = "auto") -> None
 
 
 def train_experts(job: Job) -> None:
-    """Train (or find) the networks on real data that later stages need."""
+    """Train (or find) the networks on real data that later stages need.
+
+    Raises:
+        CutOff: the process was asked to stop; what is trained is cached.
+    """
     for spec in job.recipe.networks_needed():
         if not cache_file(spec, job.data, job.streams).is_file():
             what = f"{spec.members} {spec.network.label}"
             log.info("%s: training %s on the real data", job.title, what)
         trained(spec, job.data, job.streams)
+        job.stop_if_asked()
+
+
+def _index(job: Job) -> None:
+    """Enter what is cached of the networks that the recipe needs into the index of ``experts``."""
+    for spec in job.recipe.networks_needed() if job.has_data else []:
+        file = cache_file(spec, job.data, job.streams)
+        if file.is_file():
+            key = experts.expert_key(job.recipe.dataset, spec, job.seed)
+            experts.note(key, file, device=str(job.device), data=job.data.sha256)
 
 
 __all__ = ["Outcome", "is_done", "make", "result_file", "run", "train_experts"]

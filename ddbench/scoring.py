@@ -1,78 +1,32 @@
-"""Stage ``evaluate``: which scores a file lacks, and filling them in."""
+"""Stage ``evaluate``: filling in the scores that a file lacks, all of them or those of a shard."""
 
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
-from ddbench import baselines, provenance, store
-from ddbench.arms import BASELINES, ENSEMBLE, OWN, Arm, recipe_arms
+from ddbench import baselines, provenance, scheduled, store
+from ddbench.arms import BASELINES, ENSEMBLE, OWN, Arm
 from ddbench.distilled import DistilledSet
 from ddbench.errors import BadInput
 from ddbench.evaluation import Target, score
 from ddbench.job import Job, checkpoint_period
 from ddbench.progress import progress
-from ddbench.protocols import EvaluationSpec
-from ddbench.recipe import Recipe
+from ddbench.standing import Row, arm_row, missing_rows, row_of, serves
 from ddbench.store import EvaluationRecord, Result
 
 log = logging.getLogger(__name__)
 
-Row = tuple[str, str, bool, int]
-
-
-def row_of(record: EvaluationRecord) -> Row:
-    """What makes a row of the table of scores unique."""
-    return record.evaluation_key, record.network, record.used_features, record.network_seed
-
-
-def missing_rows(
-    recipe: Recipe, records: Sequence[EvaluationRecord]
-) -> list[tuple[Arm, list[int]]]:
-    """Per arm, the networks that have no score yet; see ``_serves``."""
-    return _missing(recipe.evaluation, recipe_arms(recipe), records)
-
-
-def _missing(
-    how: EvaluationSpec, arms: Sequence[Arm], records: Iterable[EvaluationRecord]
-) -> list[tuple[Arm, list[int]]]:
-    have = {row_of(record) for record in records if _serves(record, how)}
-    missing = []
-    for arm in arms:
-        wanted = list(range(arm.plan.repeats))
-        if how.ensemble and arm.role == OWN:
-            wanted.append(ENSEMBLE)
-        absent = [e for e in wanted if arm_row(arm, e) not in have]
-        if absent:
-            missing.append((arm, absent))
-    return missing
-
-
-def _serves(record: EvaluationRecord, how: EvaluationSpec) -> bool:
-    """Whether a score has what is asked for: its best over as many tests, where that is tracked.
-
-    Files of earlier releases do not say over how many; what they have counts.
-    """
-    if not how.test_every or record.network_seed == ENSEMBLE:
-        return True
-    return not math.isnan(record.best_accuracy) and record.test_every in (how.test_every, 0)
-
-
-def arm_row(arm: Arm, member: int) -> Row:
-    """The row that one network of an arm, or its ensemble, fills."""
-    key = arm.ensemble_key if member == ENSEMBLE else arm.key
-    return key, arm.network.label, arm.features is not None, member
-
 
 def evaluate(job: Job) -> None:
-    """Score the stored set: whatever the recipe asks for and the file lacks.
+    """Score the stored set: whatever the job's shard of the recipe asks for and the file lacks.
 
     An arm is published when it is whole; its scores until then are kept in a checkpoint, those of
     baselines in the cache.
@@ -80,34 +34,40 @@ def evaluate(job: Job) -> None:
     Raises:
         BadInput: there is no set, or it lacks the snapshots of a selection.
         CutOff: the process was asked to stop.
+        Locked: others write the file; what is not published is kept.
     """
     if not job.path.is_file():
         raise BadInput("there is no distilled set yet", file=job.path,
                        allowed="--stages distill,evaluate")  # fmt: skip
-    result, arms = store.read(job.path), recipe_arms(job.recipe)
-    scores = {row_of(record): record for record in result.evaluations}
-    missing = _missing(job.recipe.evaluation, arms, result.evaluations)
+    result = store.read(job.path)
+    missing = missing_rows(job.recipe, result.evaluations, job.shard)
     total = sum(len(members) for _, members in missing)
     with progress(f"{job.title}: evaluating", total) as bar:
         for arm, members in missing:
-            for record in _Scorer(job, result, arms, scores).scores_of(arm, members):
-                scores[row_of(record)] = record
+            fresh = []
+            for record in _Scorer(job, result).scores_of(arm, members):
+                fresh.append(record)
                 bar.advance()
-            left = _missing(job.recipe.evaluation, arms, scores.values())
-            status = result.attrs["status"] if left else "done"
-            result = _with_records(job, result, list(scores.values()), status)
-    if not missing:
-        _with_records(job, result, list(scores.values()), "done")
+            result = _published(job, fresh)
+    if result.attrs["status"] != "done" and not missing_rows(job.recipe, result.evaluations):
+        _published(job, [])
 
 
 @dataclass(frozen=True)
 class _Scorer:
-    """Scores of one stored set; ``known`` are those that exist, ``arms`` all of the recipe."""
+    """Scores of one stored set."""
 
     job: Job
     result: Result
-    arms: Sequence[Arm]
-    known: dict[Row, EvaluationRecord]
+
+    @cached_property
+    def _arms(self) -> list[Arm]:
+        return self.job.shard.arms(self.job.recipe)
+
+    @cached_property
+    def _known(self) -> dict[Row, EvaluationRecord]:
+        """The scores that exist."""
+        return {row_of(record): record for record in self.result.evaluations}
 
     def scores_of(self, arm: Arm, members: list[int]) -> Iterator[EvaluationRecord]:
         """Records of the missing members of one arm."""
@@ -118,14 +78,14 @@ class _Scorer:
                 job.stop_if_asked()
         elif arm.role == "set_hard" and self._is_hard_already(arm):
             for member in members:
-                record = self.known[arm_row(self._own(arm), member)]
+                record = self._known[arm_row(self._own(arm), member)]
                 yield replace(record, evaluation_key=arm.key, role=arm.role)
         else:
             yield from self._trained(arm, members)
 
     def _own(self, arm: Arm) -> Arm:
         """The arm of role ``set`` that ``arm`` is compared with: of its network, alike in F."""
-        own = [each for each in self.arms if each.role == OWN and each.network == arm.network]
+        own = [each for each in self._arms if each.role == OWN and each.network == arm.network]
         return next((each for each in own if each.features == arm.features), own[-1])
 
     def _is_hard_already(self, arm: Arm) -> bool:
@@ -157,8 +117,12 @@ class _Scorer:
         ):  # fmt: skip
             if record.network_seed in left:
                 yield record
+                partial.records.append(record)
                 if not ensemble:  # its logits are not kept, so that arm starts again
-                    partial.add(record)
+                    partial.save_when_due()
+                job.stop_if_asked()
+        if not job.shard.whole:
+            partial.save()  # should others hold the file for long
 
     def _chosen(self, arm: Arm) -> tuple[int, DistilledSet | None]:
         """The set to be scored, by the selection rule, and its iteration; one for all roles."""
@@ -169,7 +133,7 @@ class _Scorer:
         candidates = {**result.snapshots, last: result.synthetic}
         iteration = last
         if arm.role != OWN:  # arms of role set come first
-            iteration = self.known[arm_row(self._own(arm), 0)].iteration
+            iteration = self._known[arm_row(self._own(arm), 0)].iteration
         elif arm.plan.selection != "last":
             iteration = _selected(job, arm, candidates)
         return iteration, candidates[iteration].to(job.device)
@@ -198,19 +162,20 @@ class _Partial:
     def __init__(self, job: Job, arm: Arm) -> None:
         self._job, self._key = job, f"{arm.network.label} {arm.key}"
         self._saved = time.monotonic()
-        state = (store.checkpoint.load(job.checkpoints) or ({}, {}))[0]
+        state, test_every = job.saved(), job.recipe.evaluation.test_every
         mine = state.get("arm") == self._key
         found = [_unpacked(fields) for fields in state["records"]] if mine else []
-        self.records = [record for record in found if _serves(record, job.recipe.evaluation)]
+        self.records = [record for record in found if serves(record, test_every)]
 
-    def add(self, record: EvaluationRecord) -> None:
-        """Keep a record; saves when it is time to, or when the process is asked to stop."""
-        self.records.append(record)
+    def save_when_due(self) -> None:
+        """Save from time to time, and when the process is asked to stop."""
         if self._job.stopped or time.monotonic() - self._saved >= checkpoint_period():
-            state = {"arm": self._key, "records": [_packed(r) for r in self.records]}
-            store.checkpoint.save(self._job.checkpoints, state, self._job.engine.as_dict())
-            self._saved = time.monotonic()
-        self._job.stop_if_asked()
+            self.save()
+
+    def save(self) -> None:
+        """Save what there is."""
+        self._job.save({"arm": self._key, "records": [_packed(record) for record in self.records]})
+        self._saved = time.monotonic()
 
 
 def _packed(record: EvaluationRecord) -> dict[str, Any]:
@@ -248,19 +213,42 @@ def _mean_accuracy(job: Job, data_set: DistilledSet, arm: Arm, target: Target) -
     return float(np.mean([record.accuracy for record in records]))
 
 
-def _with_records(job: Job, result: Result, records: list[EvaluationRecord], status: str) -> Result:
-    """Publish the file with these records, in an order that does not tell of interruptions."""
-    ordered = sorted(
-        records,
-        key=lambda r: (
-            *(r.network, r.role != OWN, r.role),
-            *(r.evaluation_key, not r.used_features, r.network_seed),
-        ),
-    )
-    attrs = {**result.attrs, "status": status, "finished": provenance.now()}
-    attrs["peak_memory_bytes"] = max(
-        int(attrs.get("peak_memory_bytes", 0)), provenance.peak_memory(job.device)
-    )
-    updated = replace(result, attrs=attrs, evaluations=tuple(ordered))
-    job.publish(updated)
+def _published(job: Job, fresh: Sequence[EvaluationRecord]) -> Result:
+    """The file as it is now with ``fresh`` scores, written.
+
+    Others may have added scores since it was read; of two for one row the fresh one stays. The
+    order of the rows does not tell of interruptions, nor of who came first.
+    """
+    with job.writing():
+        result = store.read(job.path)
+        records = {row_of(record): record for record in (*result.evaluations, *fresh)}
+        if not missing_rows(job.recipe, records.values()):
+            status = "done"
+        else:
+            status = result.attrs["status"]
+        ordered = sorted(
+            records.values(),
+            key=lambda r: (
+                *(r.network, r.role != OWN, r.role),
+                *(r.evaluation_key, not r.used_features, r.network_seed),
+            ),
+        )
+        attrs = {**result.attrs, **_worked_on(job, result.attrs), "status": status}
+        updated = replace(result, attrs=attrs, evaluations=tuple(ordered))
+        job.publish(updated)
     return updated
+
+
+def _worked_on(job: Job, attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """What the attributes of a file are to say of who worked on it, and when."""
+    before = str(attrs.get("job", ""))
+    jobs = scheduled.joined(before, job.jobs)
+    again = scheduled.restarts_of(jobs) - scheduled.restarts_of(before)
+    peak = max(int(attrs.get("peak_memory_bytes", 0)), provenance.peak_memory(job.device))
+    return {
+        "image": provenance.images(str(attrs.get("image", "")), provenance.image()),
+        "job": jobs,
+        "restarts": int(attrs.get("restarts", 0)) + again,
+        "finished": provenance.now(),
+        "peak_memory_bytes": peak,
+    }

@@ -6,12 +6,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGUSR1 in the list that is yielded, instead of dying of them.
+    """Collect SIGTERM, SIGUSR1 and SIGUSR2 in the list that is yielded, not dying of them.
 
     Outside the main thread the list stays empty: signals belong to the caller there.
     """

@@ -24,10 +24,10 @@ from ddbench.augment import Augmentation
 from ddbench.data import RealData, normalise, unnormalise
 from ddbench.distilled import Space
 from ddbench.engine import set_numerics
+from ddbench.experts import networks_folder
 from ddbench.methods import TrainedOn
 from ddbench.networks import Network
 from ddbench.objective import Examples, SyntheticLoss
-from ddbench.places import cache_root
 from ddbench.protocols import TeacherSpec, parse_augmentation
 from ddbench.randomness import Streams
 from ddbench.spec import fingerprint
@@ -52,7 +52,7 @@ def cache_file(spec: TrainedOn, data: RealData, streams: Streams) -> Path:
         **circumstances(data, streams, [spec.network]),
         "seed": _own(spec, streams).seed,
     }
-    return cache_root() / "networks" / f"{fingerprint(identity)}.safetensors"
+    return networks_folder() / f"{fingerprint(identity)}.safetensors"
 
 
 def circumstances(data: RealData, streams: Streams, networks: Sequence[Network]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ddbench.distilled import DistilledSet
 from ddbench.engine import Engine, resolve_device
 from ddbench.errors import BadInput
 from ddbench.recipe import Recipe
-from ddbench.scoring import row_of
+from ddbench.standing import is_done, result_file, row_of
 from ddbench.store import EvaluationRecord, Result, schema
 
 _TIMES = ("seconds",)
@@ -33,8 +33,8 @@ def verify(recipe: Recipe, seed: int, results: Path, *, device: str = "auto") ->
     Raises:
         BadInput: there is no finished result to verify.
     """
-    path = runner.result_file(recipe, seed, results)
-    if not path.is_file() or not runner.is_done(recipe, seed, results):
+    path = result_file(recipe, seed, results)
+    if not path.is_file() or not is_done(recipe, seed, results):
         raise BadInput("is not finished; run it first without --verify", file=path)
     stored = store.read(path)
     engine = Engine(

@@ -13,16 +13,16 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "ddbench"
 
 ORDER = """
-errors places content spec plugins randomness distilled progress stopping store
+errors places content spec plugins randomness distilled progress stopping scheduled store
 file_kinds views_replay networks augment datasets zca data importers exporters
 features.spec features.budget features.transform features.metrics features.contrast features
-protocols methods recipe_checks recipe recipe_files arms estimates schema
+protocols methods recipe_checks recipe recipe_files arms experts standing estimates schema
 stack label_losses mixing expansion objective training engine trained features.source
 synthetic task matching
 methods.*
 provenance job importing distilling lessons rate_search evaluation baselines scoring runner
 toy verification ranking scores leaderboard show probing inspection exporting reevaluation
-api cli __main__
+cluster api cli __main__
 """.split()
 
 ONLY_IN = {
@@ -34,11 +34,12 @@ ONLY_IN = {
     "tqdm": {"progress"},
     "kornia": {"zca"},
     "safetensors": {"trained", "importers", "exporters"},
+    "submitit": {"cluster"},
 }
 TORCH_FREE = (
-    "errors places content spec plugins networks augment datasets importers exporters "
-    "features.spec features.budget protocols methods recipe_checks recipe recipe_files arms "
-    "estimates schema cli"
+    "errors places content spec plugins stopping scheduled networks augment datasets importers "
+    "exporters features.spec features.budget protocols methods recipe_checks recipe recipe_files "
+    "arms experts standing estimates schema provenance cluster cli"
 ).split()
 
 

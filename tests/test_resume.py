@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -37,10 +38,11 @@ RECIPE = {
 KILLS = int(os.environ.get("DDBENCH_KILLS", "3"))
 
 
-def start(recipe: Path, results: Path) -> subprocess.Popen[bytes]:
+def start(recipe: Path, results: Path, *words: str) -> subprocess.Popen[bytes]:
     environment = os.environ | {"DDBENCH_CHECKPOINT_SECONDS": "0", "DDBENCH_RESULTS": str(results)}
-    command = [sys.executable, "-m", "ddbench", "run", str(recipe), "--device", "cpu"]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "ddbench", "run", str(recipe), "--device", "cpu", *words]
+    pipe = subprocess.PIPE if words else subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe)
 
 
 def checkpointed(results: Path) -> bool:
@@ -74,18 +76,24 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     assert not list(cut.rglob("*.ckpt")), "a finished run leaves no checkpoint"
 
 
-def test_a_stopped_run_exits_75_and_leaves_a_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_stopped_run_exits_75_and_leaves_a_checkpoint(tmp_path: Path, number: int) -> None:
     recipe = Recipe.parse(RECIPE | {"method": RECIPE["method"] | {"iterations": 100_000}})
     file = tmp_path / "killed.yaml"
     file.write_text(recipe.to_yaml())
-    process = start(file, tmp_path / "results")
+    process = start(file, tmp_path / "results", "--json", "--seeds", "0,1")
     deadline = time.monotonic() + 60
     while not checkpointed(tmp_path / "results") and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 75
+    process.send_signal(number)
+    printed, said = process.communicate(timeout=60)
+    assert process.returncode == 75
     assert checkpointed(tmp_path / "results")
     assert not result_file(recipe, 0, tmp_path / "results").exists()
+    (told,) = json.loads(printed)  # the second seed was not begun
+    assert (told["seed"], told["state"]) == (0, "cut off")
+    assert told["reason"] == "stopped; the same command resumes it"
+    assert b"killed seed 0: cut off: stopped" in said.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["lock"])

@@ -11,6 +11,7 @@ import random
 import resource
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -458,6 +459,138 @@ def test_rivals_for_a_stale_lock_never_hold_it_together(tmp_path: Path) -> None:
         logging.disable(logging.NOTSET)
     with store.writer_lock(result):
         pass
+
+
+# --- locks of a scheduler's jobs ------------------------------------------------------------------
+
+
+def of_job(name: str | None, restarts: int = 0, **fields: Any) -> lock.Holder:
+    """A holder on another node."""
+    holder = replace(lock.Holder.current(), host="node17", job=name, restarts=restarts)
+    return replace(holder, **fields)
+
+
+@pytest.mark.parametrize(
+    ("holder", "gone"),
+    [
+        (("12_3", 0), True),  # an earlier start of this very job
+        (("12_3", 1), False),  # this start, another of its processes
+        (("12_3", 2), False),  # a later start: this process is the old one
+        (("12_4", 0), False),
+        (("other:12_3", 0), False),
+        ((None, 0), False),
+    ],
+)
+def test_a_job_takes_over_from_its_earlier_starts(
+    tmp_path: Path,
+    holder: tuple[str | None, int],
+    gone: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("DDBENCH_JOB", "12_3")
+    monkeypatch.setenv("DDBENCH_RESTARTS", "1")
+    monkeypatch.delenv("SLURM_CLUSTER_NAME", raising=False)
+    path = tmp_path / "r.h5.lock"
+    write_lock(path, of_job(*holder))
+    if not gone:
+        with pytest.raises(store.Locked, match="node17"), store.writer_lock(tmp_path / "r.h5"):
+            raise AssertionError
+        assert path.exists()
+        return
+    with store.writer_lock(tmp_path / "r.h5"):
+        assert "of job 12_3" in caplog.text
+        mine = json.loads(path.read_text())
+        assert (mine["job"], mine["restarts"]) == ("12_3", 1)
+    assert not path.exists()
+
+
+def test_a_living_process_keeps_its_lock_whatever_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DDBENCH_JOB", "12_3")
+    with store.writer_lock(tmp_path / "r.h5"):
+        monkeypatch.setenv("DDBENCH_RESTARTS", "1")
+        with pytest.raises(store.Locked), store.writer_lock(tmp_path / "r.h5"):
+            raise AssertionError
+
+
+def test_a_lock_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.h5.lock"
+    old = asdict(replace(lock.Holder.current(), pid=ended_process()))
+    for name in ("job", "restarts"):
+        del old[name]
+    path.write_text(json.dumps(old))
+    with store.writer_lock(tmp_path / "r.h5"):
+        pass
+    path.write_text(json.dumps(old | {"host": "node17"}))
+    with pytest.raises(store.Locked, match="node17"), store.writer_lock(tmp_path / "r.h5"):
+        raise AssertionError
+
+
+def test_locks_of_jobs_that_have_ended_are_released(tmp_path: Path) -> None:
+    path, asked = tmp_path / "r.h5.lock", []
+
+    def ended(job: str) -> bool:
+        asked.append(job)
+        return job == "a:12_3"
+
+    assert not lock.release_ended(tmp_path / "r.h5", ended)
+    for holder, released in ((of_job("a:12_3"), True), (of_job("a:12_4"), False)):
+        write_lock(path, holder)
+        assert lock.release_ended(tmp_path / "r.h5", ended) is released
+        assert path.exists() is not released
+    assert asked == ["a:12_3", "a:12_4"]
+    for text in (
+        json.dumps(asdict(of_job(None))),
+        "",
+        "{",
+        json.dumps({"pid": 1, "job": "a:12_3"}),
+    ):
+        path.write_text(text)
+        assert not lock.release_ended(tmp_path / "r.h5", ended) and path.exists()
+    assert len(asked) == 2, "one without a job, or that cannot be read, is not asked about"
+
+
+def test_a_lock_that_changes_hands_while_it_is_asked_about_stays(tmp_path: Path) -> None:
+    path = tmp_path / "r.h5.lock"
+
+    def ended(job: str) -> bool:
+        write_lock(path, of_job("13"))
+        return True
+
+    write_lock(path, of_job("12"))
+    assert not lock.release_ended(tmp_path / "r.h5", ended)
+    assert json.loads(path.read_text())["job"] == "13"
+
+
+def test_waiting_for_a_lock(tmp_path: Path) -> None:
+    result, ready = tmp_path / "r.h5", threading.Event()
+
+    def hold() -> None:
+        with store.writer_lock(result):
+            ready.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    ready.wait(10)
+    began = time.monotonic()
+    with pytest.raises(store.Locked), store.writer_lock(result, wait=0.1):
+        raise AssertionError
+    assert 0.1 <= time.monotonic() - began < 0.3
+    turns = []
+    with store.writer_lock(result, wait=30, between=lambda: turns.append(1)):
+        assert turns and time.monotonic() - began < 10
+    thread.join()
+
+    def enough() -> None:
+        raise InterruptedError
+
+    with store.writer_lock(result), pytest.raises(InterruptedError):
+        with store.writer_lock(result, wait=30, between=enough):
+            raise AssertionError
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- checkpoints -------------------------------------------------------------------------------
