@@ -26,6 +26,7 @@ CPU_WORKING_SET = 24 * 2**20
 GRADIENTS_PER_ACTIVATION = 2.0
 """Bytes held per byte of kept activation at the peak of a backward pass (measured)."""
 _FLOPS = {"cpu": 6e10, "gpu": 1.5e13}  # sustained, per processor (CPU) and per GPU
+_PEAK = {"cpu": 2e11, "gpu": 1e15}  # what no processor and no GPU of today exceeds
 _STATES = 4  # of a weight: itself, its gradient, its momentum, a copy
 _VIEWS = {"none": 1, "hflip": 2, "fivecrop": 5, "hflip5": 10}
 
@@ -76,15 +77,43 @@ def estimate(recipe: Recipe) -> Estimate:
         gpu = max(gpu, (1 + GRADIENTS_PER_ACTIVATION) * on_gpu + part.copies * weights)
         products = part.network.multiply_adds(shape, facts.num_classes)
         flops += 2 * products * (3 * part.trained + part.predicted)  # a backward is two forwards
-    networks = sum(arm.plan.repeats for arm in recipe_arms(recipe))
     return Estimate(
         cpu_memory=LIBRARIES + data + int(cpu),
         gpu_memory=data // 2 + int(gpu),
-        disk=int(recipe.size().total if recipe.method.has_set else 0)
-        + networks * ((facts.test_size or 0) // 8 + 256),
+        disk=_disk(recipe),
         cpu_seconds=flops / (_FLOPS["cpu"] * (os.cpu_count() or 1)),
         gpu_seconds=flops / _FLOPS["gpu"],
     )
+
+
+def lower_bound(recipe: Recipe, processors: int) -> Estimate:
+    """What a run cannot do without: one network at a time, peak rates, half of the libraries.
+
+    Where a machine offers less, the run cannot end well there.
+    """
+    facts, shape = recipe.facts, recipe.facts.shape
+    data = 4 * (_train_size(recipe) + _test_size(recipe)) * prod(shape)
+    part_memory = flops = 0.0
+    for part in _parts(recipe):
+        image = 4 * part.network.activation_floats(shape)
+        weights = _STATES * 4 * part.network.parameter_count(shape, facts.num_classes)
+        part_memory = max(part_memory, part.batch * image + weights)
+        products = part.network.multiply_adds(shape, facts.num_classes)
+        flops += 2 * products * (3 * part.trained + part.predicted)
+    return Estimate(
+        cpu_memory=LIBRARIES // 2 + data + int(part_memory),
+        gpu_memory=data + int(part_memory),
+        disk=_disk(recipe),
+        cpu_seconds=flops / (_PEAK["cpu"] * processors),
+        gpu_seconds=flops / _PEAK["gpu"],
+    )
+
+
+def _disk(recipe: Recipe) -> int:
+    """Bytes of a result file: the set, and the predictions of every network."""
+    networks = sum(arm.plan.repeats for arm in recipe_arms(recipe))
+    stored = recipe.size().total if recipe.method.has_set else 0
+    return int(stored) + networks * ((recipe.facts.test_size or 0) // 8 + 256)
 
 
 def _parts(recipe: Recipe) -> Iterator[_Part]:

@@ -19,7 +19,8 @@ FOREIGN = {
     "--replicate",
 }  # fmt: skip
 SURFACE = {
-    "check": {"--set", "--seeds", "--results", "--json", "--schema"},
+    "cancel": {"--results"},
+    "check": {"--set", "--seeds", "--results", "--json", "--schema", "--cluster", "--image"},
     "doctor": {"--json"},
     "evaluate": {
         "--dataset", "--networks", "--protocol", "--repeats", "--like", "--set", "--results",
@@ -29,11 +30,18 @@ SURFACE = {
     "import": {"--dataset", "-o", "--set", "--json", *FOREIGN},
     "inspect": {"--probe", "--json", *FOREIGN},
     "list": {"--json"},
+    "logs": {"--results", "--lines"},
+    "retry": {"--cluster", "--image", "--wait", "--json"},
     "run": {
-        "--set", "--seeds", "--results", "--device", "--stages", "--toy", "--verify",
+        "--set", "--seeds", "--results", "--device", "--stages", "--shard", "--toy", "--verify",
         "--download", "--json",
     },
     "show": {"--features", "-o"},
+    "status": {"--wait", "--json"},
+    "submit": {
+        "--set", "--seeds", "--results", "--cluster", "--image", "--dry-run", "--wait",
+        "--no-check", "--json",
+    },
     "table": {"--format", "--by-bytes", "--published", "-o"},
 }  # fmt: skip
 
@@ -84,6 +92,8 @@ def test_every_command_has_help_with_an_example(
     [
         ["--help"], ["list", "recipes"], ["list", "networks"], ["list", "protocols"],
         ["list", "importers"], ["evaluate", "--help"], ["check", "cifar10_dc_ipc10"],
+        ["submit", "cifar10_dc_ipc10", "--dry-run", "--cluster", "test"],
+        ["status"], ["retry", "--help"], ["cancel", "--help"], ["logs", "--help"],
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except (BadInput, RunFailed, CutOff) as error:
         print(f"ddbench: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        code = codes[type(error)]
+        code = next(code for kind, code in codes.items() if isinstance(error, kind))
     except KeyboardInterrupt:
         print("ddbench: interrupted; the same command resumes it", file=sys.stderr)
         code = EXIT_INTERRUPTED

@@ -12,6 +12,8 @@ from ddbench.errors import BadInput
 from ddbench.places import results_root
 
 if TYPE_CHECKING:
+    from ddbench.cluster.profile import Profile
+    from ddbench.cluster.survey import TaskState
     from ddbench.recipe import Recipe
 
 
@@ -35,6 +37,29 @@ def add_results(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_results_argument(parser: argparse.ArgumentParser) -> None:
+    """DIR, where the folder of results is what a command is about."""
+    parser.add_argument(
+        "results", nargs="?", type=folder, metavar="DIR", default=None,
+        help="folder of results (default: DDBENCH_RESULTS, else results)",
+    )  # fmt: skip
+
+
+def add_cluster(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    """``--cluster`` and ``--image``."""
+    kept = "that of each submission" if default is None else f"slurm/{default}.yaml"
+    parser.add_argument("--cluster", metavar="PROFILE", default=default,
+                        help=f"slurm/NAME.yaml or a shipped name (default: {kept})")  # fmt: skip
+    parser.add_argument("--image", metavar="FILE.sif",
+                        help="image in place of the profile's; none = no container")  # fmt: skip
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """RUN..., what was submitted."""
+    parser.add_argument("runs", nargs="+", metavar="RUN",
+                        help="recipe's name, NAME:SEED, key, job, submission, or all")  # fmt: skip
+
+
 def folder(text: str) -> Path:
     """A path that names something: an empty one would mean the working directory."""
     if not text:
@@ -53,6 +78,22 @@ def results_folder(args: argparse.Namespace) -> Path:
     if path.exists() and not path.is_dir():
         raise BadInput(f"'{path}' is a file", field="--results", allowed="a folder")
     return path
+
+
+def read_profile(args: argparse.Namespace) -> Profile:
+    """The cluster profile; raises ``BadInput``."""
+    from ddbench.cluster import profile
+
+    if args.cluster is None:
+        raise BadInput("is needed together with --image", field="--cluster")
+    return profile.read(args.cluster, image=args.image)
+
+
+def submitted_tasks(args: argparse.Namespace) -> list[TaskState]:
+    """The submitted tasks that RUN... stand for; raises ``BadInput`` for an unknown one."""
+    from ddbench.cluster import control
+
+    return control.chosen(results_folder(args), args.runs)
 
 
 def read_recipes(args: argparse.Namespace) -> Iterator[Recipe]:

@@ -11,6 +11,7 @@ from ddbench.cli import _options
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ddbench.cluster.profile import Profile
     from ddbench.recipe import Recipe
 
 HELP = "validate recipes; show keys, bytes, what is cached, estimates"
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = "recipe file, shipped name, or folder of recipes; none with --schema"
     _options.add_recipes(parser, what=what, nargs="*")
     _options.add_results(parser)
+    _options.add_cluster(parser, default=None)
     _options.add_json(parser)
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of recipes")
 
@@ -38,12 +40,47 @@ def run(args: argparse.Namespace) -> int:
 
         raise BadInput("name at least one recipe, or --schema", field="RECIPE")
     results = _options.results_folder(args)
+    profile = _options.read_profile(args) if args.cluster or args.image else None
     reports = [(recipe, report(recipe, results)) for recipe in _options.read_recipes(args)]
+    jobs = _jobs([recipe for recipe, _ in reports], results, profile) if profile else None
     if args.json:
-        print(json.dumps([data for _, data in reports], indent=2))
+        data = [data for _, data in reports]
+        print(json.dumps(data if jobs is None else {"recipes": data, "cluster": jobs}, indent=2))
     else:
-        print("\n\n".join(_text(recipe, data) for recipe, data in reports))
-    return 0
+        texts = [_text(recipe, data) for recipe, data in reports]
+        print("\n\n".join([*texts, *([_jobs_text(jobs)] if jobs else [])]))
+    return 2 if jobs and jobs["misfits"] else 0
+
+
+def _jobs(recipes: list[Recipe], results: Path, profile: Profile) -> dict[str, Any]:
+    """What ``submit`` would queue with a profile, what it costs, and what cannot fit."""
+    from ddbench.cluster import fitting, submitting
+
+    _, plan, outcome = submitting.scripts(recipes, results, profile, command=[])
+    left = {(task.name, task.key, task.seed) for task in plan.tasks}
+    counted = [(r, sum((r.name, r.key, seed) in left for seed in r.seeds)) for r in recipes]
+    costs = fitting.costs(counted, profile, results)
+    return {
+        "groups": [{"title": g.title, "jobs": len(g.elements)} for g in plan.groups],
+        "done": len(outcome.done),
+        "hours": costs.hours, "of": costs.unit, "disk": costs.disk, "free": costs.free,
+        "misfits": [f"{recipe.name}: {found}" for recipe in recipes
+                    for found in fitting.misfits(recipe, profile)],
+    }  # fmt: skip
+
+
+def _jobs_text(jobs: dict[str, Any]) -> str:
+    human = _options.human
+    arrays = ", ".join(f"{g['title']} x {g['jobs']}" for g in jobs["groups"]) or "none"
+    lines = [
+        f"# jobs: {arrays}; {jobs['done']} runs are done",
+        f"about {jobs['hours']:.2g} {jobs['of']} hours and {human(jobs['disk'])} of results; "
+        f"{human(jobs['free'])} are free",
+        *(f"does not fit: {text}" for text in jobs["misfits"]),
+    ]
+    if jobs["disk"] > jobs["free"]:
+        lines.append("warning: the results will not fit on the disk")
+    return "\n".join(lines)
 
 
 def report(recipe: Recipe, results: Path) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Runs on a cluster: what is queued, what happens to it, why it failed. Needs no torch."""
