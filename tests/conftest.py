@@ -16,7 +16,7 @@ import torch
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
-pytest_plugins = ["slurm_cluster"]
+pytest_plugins = ["slurm_cluster", "container_fixtures"]
 KINDS = ("golden", "slurm", "container", "browser", "gpu", "slow")
 
 settings.register_profile("ddbench", deadline=None, derandomize=True, print_blob=True)

@@ -20,7 +20,7 @@ from ddbench.store import Result
 from ddbench.verification import differences
 
 SITE: dict[str, Any] = {
-    "partition": "gpu", "gres": "gpu:fake:1", "device": "cpu", "cpus": 1, "memory": "1G",
+    "partition": "gpu", "gres": "gpu:fake:1", "device": "cpu", "cpus": 1, "memory": "2G",
     "time": 20, "signal_delay": 60,
 }  # fmt: skip
 SMALL: dict[str, Any] = {

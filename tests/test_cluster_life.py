@@ -11,7 +11,7 @@ import pytest
 from slurm_cluster import Cluster
 from submitted import LONG, SMALL, Site
 
-from ddbench.cluster.records import submissions
+from ddbench.cluster.survey import LIVE
 from ddbench.cluster.worker import IDLE_STARTS
 
 pytestmark = pytest.mark.slurm
@@ -45,7 +45,7 @@ def test_warned_and_preempted_it_ends_as_if_never_interrupted(site: Site, slurm:
     further(site)
     slurm.requeue(site.job())  # an operator, or Slurm after a node failed: no warning
     site.wait()
-    assert site.states() == ["done", "done"]
+    assert set(site.states()) == {"done"}
     distilled = site.tasks("distill")[0]
     assert distilled.restarts == 3
     attrs = site.result(ALONE).attrs
@@ -68,7 +68,7 @@ def test_the_evaluation_resumes_too(site: Site, slurm: Cluster) -> None:
     site.wait(lambda: "running" in site.states("evaluate") and _arms(site, many) == 1)
     slurm.signal(site.job("evaluate"), "USR2")
     site.wait()
-    assert site.states() == ["done", "done"]
+    assert set(site.states()) == {"done"}
     assert site.tasks("evaluate")[0].restarts == 1
     assert site.result(many).attrs["job"].endswith(f"{site.job('evaluate')}+1")
     site.check_same_as_here(many, 0)
@@ -101,9 +101,10 @@ def _started(site: Site, restarts: int) -> bool:
 
 
 def test_nothing_is_lost_or_done_twice_under_twenty_accidents(site: Site, slurm: Cluster) -> None:
-    runs = {**LONG, "name": "ten", "seeds": list(range(10)),
-            "method": {**LONG["method"], "iterations": 60},
-            "evaluation": {**SMALL["evaluation"], "snapshots": []}}  # fmt: skip
+    runs = {
+        **LONG, "name": "ten", "seeds": list(range(10)), "features": None,
+        "method": {**LONG["method"], "iterations": 100}, "evaluation": SMALL["evaluation"],
+    }  # fmt: skip
     site.submit(site.recipe(runs))
     moments = random.Random(0)
     accidents = 0
@@ -111,10 +112,7 @@ def test_nothing_is_lost_or_done_twice_under_twenty_accidents(site: Site, slurm:
         time.sleep(moments.uniform(0.2, 2.0))
         live = [job.id for job in slurm.jobs().values() if job.state == "RUNNING"]
         if not live:
-            states = set(site.states())
-            if states == {"done"}:
-                break
-            if not states & {"pending", "waiting", "running", "cut off"}:
+            if not set(site.states()) & set(LIVE):
                 site.ddbench("retry")
             continue
         victim, accidents = moments.choice(live), accidents + 1
@@ -122,17 +120,16 @@ def test_nothing_is_lost_or_done_twice_under_twenty_accidents(site: Site, slurm:
             slurm.run("scancel", "--signal=KILL", victim)
         else:
             slurm.run("scontrol", "requeue", victim)
-    site.wait(timeout=300)
+    site.wait()
     while set(site.states()) != {"done"}:
-        site.ddbench("retry", "--wait", code=0)
+        site.ddbench("retry", "--wait")
     site.check_same_as_here(runs, *range(10))
     files = [path for path in site.results.rglob("*.h5") if ".submissions" not in path.parts]
     assert len(files) == 10
     assert not list(site.results.rglob("*.ckpt"))
     for seed in range(10):
         rows = site.result(runs, seed).evaluations
-        assert len(rows) == len({(row.network_seed, row.used_features) for row in rows}) == 4
-    assert accidents == 20 or len(submissions(site.results)) == 1
+        assert len(rows) == len({row.network_seed for row in rows}) == 2
 
 
 @pytest.mark.slow
@@ -142,6 +139,6 @@ def test_a_real_time_limit(tmp_path: Path, slurm: Cluster, monkeypatch: pytest.M
     longer = {**ALONE, "method": {**ALONE["method"], "iterations": 4000}}
     limited.submit(limited.recipe(longer))
     limited.wait(timeout=1500)
-    assert limited.states() == ["done", "done"]
+    assert set(limited.states()) == {"done"}
     assert limited.tasks("distill")[0].restarts >= 1
     limited.check_same_as_here(longer, 0)

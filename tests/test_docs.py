@@ -29,6 +29,7 @@ from ddbench import (
     recipe_files,
 )
 from ddbench.cli import build_parser
+from ddbench.cluster.profile import Profile
 from ddbench.datasets import DatasetSpec
 from ddbench.distilled import Space
 from ddbench.errors import BadInput
@@ -50,8 +51,9 @@ from ddbench.spec import Spec, load_yaml
 from ddbench.store import schema
 
 ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("recipes", "results", "slurm", "containers")
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")),
-         ROOT / "recipes" / "README.md", ROOT / "results" / "README.md"]  # fmt: skip
+         *(ROOT / name / "README.md" for name in FOLDERS)]  # fmt: skip
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -65,12 +67,21 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_commands_parse(page: Path) -> None:
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL))
     for line in re.split(r"[\n;]|&&", blocks):
+        if not re.match(r"\s*(ddbench|make) ", line):
+            continue
         words = shlex.split(line, comments=True)
         if words[:1] == ["ddbench"]:
             build_parser().parse_args(words[1:])
         if words[:1] == ["make"]:
             targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
             assert words[1] in targets
+
+
+def test_every_field_of_a_cluster_profile_is_explained() -> None:
+    text = (ROOT / "docs" / "cluster.md").read_text()
+    cells = re.findall(r"^\|([^|]*)\|", text, re.MULTILINE)
+    explained = {word for cell in cells for word in re.findall(r"[a-z_]+", cell)}
+    assert set(Profile.model_fields) <= explained
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
