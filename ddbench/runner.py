@@ -75,6 +75,7 @@ def run(
             job.publish(distill(job))
             _clear_all(job)
         if "evaluate" in stages:
+            _exclude_others(job)
             evaluate(job)
             store.checkpoint.clear(job.checkpoints)
             if is_done(recipe, seed, results):
@@ -82,6 +83,17 @@ def run(
                     _clear_all(job)
         _index(job)
     return Outcome(path, fresh=True)
+
+
+def _exclude_others(job: Job) -> None:
+    """A whole evaluation and one in shards do not run side by side; raises ``Locked``."""
+    if job.shard.whole:
+        for lock in sorted(job.path.parent.glob(f"{job.path.stem}.shard-*.lock")):
+            with store.writer_lock(lock.with_suffix("")):
+                pass
+    else:
+        with job.writing():  # others hold it for moments only, to publish
+            pass
 
 
 def _clear_all(job: Job) -> None:

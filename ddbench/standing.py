@@ -72,9 +72,19 @@ class Shard:
 WHOLE = Shard()
 
 
-def evaluation_shards(recipe: Recipe) -> int:
-    """Into how many shards the evaluation can be cut."""
-    return len(recipe.evaluated_networks)
+def shards_left(recipe: Recipe, seed: int, results: Path) -> list[Shard]:
+    """The shards of one architecture each that have scores to be made; whole if there is one.
+
+    Raises:
+        BadInput: the file cannot be read.
+    """
+    count = len(recipe.evaluated_networks)
+    every = [Shard(index, count) for index in range(1, count + 1)]
+    header = _header(recipe, seed, results)
+    if header is None:
+        return every
+    # a file with all scores that is not called finished needs one more look
+    return [s for s in every if missing_rows(recipe, header.evaluations, s)] or [WHOLE]
 
 
 def result_file(recipe: Recipe, seed: int, results: Path) -> Path:

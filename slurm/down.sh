@@ -52,9 +52,12 @@ if alive slurmctld; then
   timeout 10 scancel --user="$(id -un)" 2>/dev/null || true
   within 10 idle || true
 fi
+# A slurmd waits for its slurmstepd; and may start one more before it ends.
 stop slurmctld
-kill_jobs # a slurmd waits for its slurmstepd
+kill_jobs
 # shellcheck disable=SC2046
-stop $(daemons | grep '^slurmd-' || true) slurmdbd
+stop $(daemons | grep '^slurmd-' || true)
+kill_jobs
+stop slurmdbd
 stop mariadbd munged
 ((!PURGE)) || rm -rf "$D"

@@ -4,7 +4,7 @@ set -euo pipefail
 
 PATH=$PATH:/usr/sbin:/sbin
 PACKAGES=(slurm-wlm munge slurmdbd mariadb-server-core mariadb-client-core)
-for command in sbatch munged slurmdbd mariadbd mariadb; do
+for command in sbatch slurmctld slurmd slurmdbd munged mariadbd mariadb; do
   type -P "$command" >/dev/null && continue
   line="apt-get update && apt-get install -y --no-install-recommends ${PACKAGES[*]}"
   if [ "$(id -u)" -ne 0 ] || ! type -P apt-get >/dev/null; then

@@ -51,14 +51,14 @@ lock
 
 # The first of 64 free ports: as the last time, or at random (clusters may start at one moment).
 choose_port() {
-  local port listening attempt
+  local port listening
   port=$(cat "$D/etc/port" 2>/dev/null) || port=$(random_port)
   listening=" $(awk '$4 == "0A" { sub(/.*:/, "", $2); print $2 }' /proc/net/tcp* | tr '\n' ' ')"
-  for attempt in {1..100}; do
+  for _ in {1..100}; do
     free_block "$port" "$listening" && echo "$port" && return
     port=$(random_port)
   done
-  die "no 64 free ports in a row, $attempt attempts"
+  die "no 64 free ports in a row"
 }
 random_port() { echo $((10240 + 64 * (RANDOM % 340))); }
 free_block() {
@@ -81,12 +81,15 @@ write_settings() {
 }
 
 # What runs keeps its options; other ones are refused. Where nothing runs, jobs that outlived killed
-# daemons are ended, as by a reboot: slurmctld requeues them.
+# daemons are ended, as by a reboot, and requeued below.
+BEGIN=$(date +%FT%T)
 if any_alive; then
+  FRESH=0
   read -r nodes accounting <"$D/etc/options"
   [ "${NODES:=$nodes} ${ACCOUNTING:=$accounting}" = "$nodes $accounting" ] ||
     die "$D runs with other options; stop it first: $HERE/down.sh $D"
 else
+  FRESH=1
   : "${NODES:=1}" "${ACCOUNTING:=1}"
   kill_jobs
   rm -rf "$D"/spool/*
@@ -106,19 +109,19 @@ fail() {
 # daemon NAME COMMAND...: start it unless it runs. It gets the cluster's own environment, its own
 # session (Ctrl-C is for the caller) and no file of ours.
 daemon() {
-  local name=$1 attempt
+  local name=$1
   shift
   ! alive "$name" || return 0
   rm -f "$D/run/$name.pid"
   say "starting $name"
   env -i PATH="$PATH" HOME="$D" LANG=C.UTF-8 SLURM_CONF="$SLURM_CONF" MYSQL_UNIX_PORT="$D/db/sock" \
     setsid "$@" >>"$D/log/$name.out" 2>&1 </dev/null {LOCK}>&- &
-  for attempt in {1..600}; do
+  for _ in {1..600}; do
     ! alive "$name" || return 0
     kill -0 $! 2>/dev/null || wait $! || break # ended with an error: no pid file will come
     sleep 0.05
   done
-  fail "$name (attempt $attempt of 600)"
+  fail "$name"
 }
 
 database() {
@@ -143,6 +146,12 @@ accounts() {
   sacctmgr -i add user "$me" account=ddbench defaultaccount=ddbench
 }
 
+# slurmctld would miss a job that is gone after minutes only.
+requeue_lost() {
+  squeue -h -r -t running -o '%S %i' | awk -v begin="$BEGIN" '$1 < begin { print $2 }' |
+    xargs -r -n 1 scontrol requeue
+}
+
 ready() { # every node answers
   [ "$(sinfo -h -N -p gpu -o %T | grep -cE 'idle|mixed|allocated')" -eq "$NODES" ]
 }
@@ -162,6 +171,7 @@ for ((n = 1; n <= NODES; n++)); do
   daemon "slurmd-n$n" python3 "$HERE/cluster/reap.py" slurmd -N "n$n"
 done
 within 30 ready || fail "a node"
+((!FRESH)) || requeue_lost
 [ -s "$D/etc/gres.conf" ] || say "no fake GPUs: no /dev/tty20 here, and only root can make a device"
 say "$NODES node(s) up in $D"
 printf 'export SLURM_CONF=%q\n' "$SLURM_CONF"

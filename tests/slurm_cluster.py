@@ -20,8 +20,7 @@ import conftest
 import pytest
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "slurm"
-DAEMONS = ("munged", "slurmctld", "slurmd")
-ACCOUNTING = ("slurmdbd", "mariadbd")
+PROGRAMS = ("sbatch", "slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd")
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
 
 Completed = subprocess.CompletedProcess[str]
@@ -125,6 +124,11 @@ class Cluster:
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + seconds))
         self.ask("scontrol", "update", f"JobId={job}", f"EndTime={when}")
 
+    def fail_node(self, job: str) -> None:
+        """Let the node of a running job fail; it comes back by itself after some seconds."""
+        node = self.ask("squeue", "-h", "-j", job, "-o", "%N")
+        self.ask("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+
     def preempt(self, seconds: float = 1) -> str:
         """Take all processors for a job of partition high, and return its id when it ran.
 
@@ -183,10 +187,10 @@ def _natural(name: str) -> list[int]:
 # --- fixtures ----------------------------------------------------------------------------------
 
 
-def require(*programs: str) -> None:
-    """Skip, or fail where ``DDBENCH_REQUIRE`` names slurm, unless all programs are installed."""
+def require_slurm() -> None:
+    """Skip, or fail where ``DDBENCH_REQUIRE`` names slurm, unless it is installed."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    if missing := [name for name in programs if not shutil.which(name, path=path)]:
+    if missing := [name for name in PROGRAMS if not shutil.which(name, path=path)]:
         conftest.skip("slurm", f"{', '.join(missing)} not installed: slurm/install.sh")
 
 
@@ -223,7 +227,7 @@ def _here() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Cluster]:
     """A real Slurm with accounting and two nodes; ``SLURM_CONF`` names it for the session."""
-    require(*DAEMONS, *ACCOUNTING)
+    require_slurm()
     with _here() as cluster, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(cluster.conf))
         yield cluster
@@ -232,7 +236,7 @@ def slurm() -> Iterator[Cluster]:
 @pytest.fixture
 def bare_slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A real Slurm without accounting, for one test; ``SLURM_CONF`` names it."""
-    require(*DAEMONS)
+    require_slurm()
     with running("--no-accounting") as cluster:
         monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
         yield cluster

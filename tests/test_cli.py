@@ -19,7 +19,7 @@ FOREIGN = {
     "--replicate",
 }  # fmt: skip
 SURFACE = {
-    "cancel": {"--results"},
+    "cancel": {"--results", "--json"},
     "check": {"--set", "--seeds", "--results", "--json", "--schema", "--cluster", "--image"},
     "doctor": {"--json"},
     "evaluate": {
@@ -30,7 +30,7 @@ SURFACE = {
     "import": {"--dataset", "-o", "--set", "--json", *FOREIGN},
     "inspect": {"--probe", "--json", *FOREIGN},
     "list": {"--json"},
-    "logs": {"--results", "--lines"},
+    "logs": {"--results", "--lines", "--json"},
     "retry": {"--cluster", "--image", "--wait", "--json"},
     "run": {
         "--set", "--seeds", "--results", "--device", "--stages", "--shard", "--toy", "--verify",

@@ -22,7 +22,7 @@ RUN = [
     "--shard", "2/3", "--results", "/res", "--device",
 ]  # fmt: skip
 JOB = {
-    "PATH": "/bin", "HOME": "/home/u", "PYTHONPATH": "/evil", "LD_LIBRARY_PATH": "/evil",
+    "PATH": "/bin", "HOME": "/home/u", "PYTHONPATH": "/evil", "LD_LIBRARY_PATH": "/lib/of/modules",
     "CUDA_VISIBLE_DEVICES": "0,1", "SLURM_CPUS_PER_TASK": "4", "SLURM_JOB_ID": "15",
     "APPTAINER_BIND": "/evil", "SINGULARITYENV_X": "evil", "SLURM_CLUSTER_NAME": "site",
 }  # fmt: skip
@@ -32,7 +32,8 @@ def test_without_a_container_the_submitted_code_runs() -> None:
     words, environment = command(TASK, Profile(environment={"A": "b c"}), PLACE, JOB)
     assert words == ["/venv/bin/python", "-m", "ddbench", *RUN, "cpu", "--json"]
     assert environment["PYTHONPATH"] == "/res/.submissions/x/code"
-    assert "LD_LIBRARY_PATH" not in environment
+    assert environment["PYTHONSAFEPATH"] == "1"
+    assert environment["LD_LIBRARY_PATH"] == "/lib/of/modules"
     expected = {
         "A": "b c", "DDBENCH_DATA": "/data", "DDBENCH_CACHE": "/cache", "DDBENCH_CODE": "c0de",
         "DDBENCH_JOB": "12_3", "DDBENCH_RESTARTS": "2", "OMP_NUM_THREADS": "4",

@@ -19,6 +19,10 @@ def cell(name: str = "a", seed: int = 0, **changes: object) -> Cell:
     return Cell(**(fields | changes))  # type: ignore[arg-type]
 
 
+def parts(count: int) -> tuple[str, ...]:
+    return tuple(f"{k}/{count}" for k in range(1, count + 1)) if count > 1 else ("",)
+
+
 def done_by(made: Plan, stage: Stage) -> list[tuple[str, int, str]]:
     return [(t.name, t.seed, t.shard) for t in made.tasks if stage in t.stages]
 
@@ -58,7 +62,7 @@ def test_networks_that_another_submission_trains_are_waited_for() -> None:
 
 
 def test_evaluated_networks_are_spread_over_arrays() -> None:
-    made = plan([cell(seed=seed, shards=3) for seed in range(2)], Profile())
+    made = plan([cell(seed=seed, shards=("1/3", "2/3", "3/3")) for seed in range(2)], Profile())
     assert titles(made) == ["distill", "evaluate 1/3", "evaluate 2/3", "evaluate 3/3"]
     assert all(group.after[0].condition == "aftercorr" for group in made.groups[1:])
 
@@ -138,7 +142,8 @@ def test_every_stage_of_every_cell_is_done_once_and_after_what_it_needs(
         if stages in ([], ["experts"]):
             continue
         cells.append(
-            cell(name, seed, shards=shards, stages=tuple(stages), family=tuple(sorted(networks)),
+            cell(name, seed, shards=parts(shards), stages=tuple(stages),
+                 family=tuple(sorted(networks)),
                  experts=tuple(f"{network}-{seed}" for network in networks))
         )  # fmt: skip
     evaluate = {"tasks_per_node": per_node if alike else 1}
@@ -150,8 +155,7 @@ def test_every_stage_of_every_cell_is_done_once_and_after_what_it_needs(
     wanted = [(c.name, c.seed, "") for c in cells if "distill" in c.stages]
     assert sorted(done_by(made, "distill")) == sorted(wanted)
     shards = [
-        (c.name, c.seed, f"{k}/{c.shards}" if c.shards > 1 else "")
-        for c in cells if "evaluate" in c.stages for k in range(1, c.shards + 1)
+        (c.name, c.seed, shard) for c in cells if "evaluate" in c.stages for shard in c.shards
     ]  # fmt: skip
     assert sorted(done_by(made, "evaluate")) == sorted(shards)
     trained = [key for task in made.tasks for key in task.experts]
@@ -191,5 +195,5 @@ def distils(made: Plan, group: Group, result: str, condition: str, position: int
 
 
 def test_job_titles_are_words() -> None:
-    made = plan([cell(shards=2)], Profile())
+    made = plan([cell(shards=("1/2", "2/2"))], Profile())
     assert all(re.fullmatch(r"[a-z]+( \d/\d)?", title) for title in titles(made))

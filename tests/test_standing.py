@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ddbench
-from ddbench import content, experts, provenance, scheduled, standing, store
+from ddbench import content, experts, provenance, scheduled, store
 from ddbench.arms import recipe_arms
 from ddbench.cli import main
 from ddbench.errors import BadInput
@@ -75,7 +75,7 @@ def test_shards_part_the_arms(count: int, roles: bool) -> None:
     for part in parts:
         assert part == [arm for arm in arms if arm in part]  # their order stays
     owners = [{arm.network.label for arm in part} for part in parts]
-    assert sum(map(len, owners)) == len(set().union(*owners)) == standing.evaluation_shards(recipe)
+    assert sum(map(len, owners)) == len(set().union(*owners)) == len(recipe.evaluated_networks)
 
 
 @given(st.integers(1, 99), st.integers(1, 99))

@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (0, 1, 2, 75, 130)."""
     from ddbench.errors import BadInput, CutOff, RunFailed
+    from ddbench.store.lock import Locked
 
     args = build_parser().parse_args(argv)
     if args.command is None:
@@ -58,14 +59,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     level = logging.DEBUG if os.environ.get("DDBENCH_DEBUG") else logging.INFO
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("ddbench").setLevel(level)
-    codes = {BadInput: EXIT_BAD_INPUT, RunFailed: EXIT_FAILED, CutOff: EXIT_CUT_OFF}
+    codes = {BadInput: EXIT_BAD_INPUT, RunFailed: EXIT_FAILED, Locked: EXIT_FAILED,
+             CutOff: EXIT_CUT_OFF}  # fmt: skip
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without the character still prints
     try:
         code: int = args.handler(args)
         if sys.stdout is not None:
             sys.stdout.flush()
-    except (BadInput, RunFailed, CutOff) as error:
+    except (BadInput, RunFailed, Locked, CutOff) as error:
         print(f"ddbench: {' '.join(str(error).splitlines())}", file=sys.stderr)
         code = next(code for kind, code in codes.items() if isinstance(error, kind))
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ddbench.cli import _options
@@ -49,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         texts = [_text(recipe, data) for recipe, data in reports]
         print("\n\n".join([*texts, *([_jobs_text(jobs)] if jobs else [])]))
+    for text in jobs["misfits"] if jobs else []:
+        print(f"ddbench: does not fit {args.cluster}: {text}", file=sys.stderr)
     return 2 if jobs and jobs["misfits"] else 0
 
 
@@ -76,7 +79,6 @@ def _jobs_text(jobs: dict[str, Any]) -> str:
         f"# jobs: {arrays}; {jobs['done']} runs are done",
         f"about {jobs['hours']:.2g} {jobs['of']} hours and {human(jobs['disk'])} of results; "
         f"{human(jobs['free'])} are free",
-        *(f"does not fit: {text}" for text in jobs["misfits"]),
     ]
     if jobs["disk"] > jobs["free"]:
         lines.append("warning: the results will not fit on the disk")

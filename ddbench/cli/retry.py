@@ -28,8 +28,4 @@ def run(args: argparse.Namespace) -> int:
     outcomes = control.retry(results, profile, command=["ddbench", *sys.argv[1:]])
     if not outcomes:
         print("nothing failed", file=sys.stderr)
-        return 0
-    codes = [
-        submit.report(outcome, results, as_json=args.json, wait=args.wait) for outcome in outcomes
-    ]
-    return max(codes)
+    return submit.report(outcomes, results, as_json=args.json, wait=args.wait)

@@ -34,29 +34,23 @@ def run(args: argparse.Namespace) -> int:
 
     results = _options.results_folder(args)
     if args.wait:
-        return follow(results, [], as_json=args.json)
+        return follow(results, as_json=args.json)
     found = survey(results)
     print(json.dumps(_data(found), indent=2) if args.json else _text(found, results))
     return _code(found)
 
 
-def follow(results: Path, ids: Sequence[str], *, as_json: bool) -> int:
-    """Show the states until nothing lives any more.
-
-    Args:
-        ids: of submissions; empty = all.
-    """
-    from ddbench.cluster.survey import LIVE, Survey, survey
+def follow(results: Path, *, as_json: bool) -> int:
+    """Show the states until nothing lives any more."""
+    from ddbench.cluster.survey import LIVE, survey
 
     shown, drawn = "", 0
     terminal = sys.stderr.isatty()
     while True:
         found = survey(results)
-        tasks = [s for s in found.tasks if not ids or s.submission.id in ids]
-        found = Survey(tasks, found.note)
         text = _text(found, results, brief=not terminal)
         clear = f"\x1b[{drawn}A\x1b[J" if terminal and drawn else ""
-        if not any(state.state in LIVE for state in tasks):
+        if not any(state.state in LIVE for state in found.tasks):
             print(clear, end="", file=sys.stderr, flush=True)
             break
         if text != shown:
@@ -84,7 +78,7 @@ def _entry(state: TaskState) -> dict[str, Any]:
         "shard": task.shard or None, "state": state.state, "job": state.job,
         "restarts": state.restarts, "kind": state.kind, "detail": state.detail,
         "advice": state.advice, "updated": state.updated, "result": task.result,
-        "log": str(state.submission.log(task.number)), "submission": state.submission.id,
+        "log": str(state.log), "submission": state.submission.id,
     }  # fmt: skip
 
 
@@ -107,7 +101,7 @@ def _text(found: Survey, results: Path, *, brief: bool = False) -> str:
         " ".join([*(word.ljust(width) for word, width in zip(row, widths, strict=False)), row[5]])
         for row in (heads, *rows)
     ]
-    tails = [line for states in runs(found.tasks) for line in _tail(states)]
+    tails = [line for states in runs(found.tasks) for line in _tail(states, results)]
     note = [f"note: {found.note}"] if found.note else []
     return "\n".join([*(line.rstrip() for line in lines), *tails, summary, *note])
 
@@ -129,11 +123,13 @@ def _row(states: Sequence[TaskState]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _tail(states: Sequence[TaskState]) -> list[str]:
+def _tail(states: Sequence[TaskState], results: Path) -> list[str]:
     """What a failed run wrote last, and what to do."""
+    from ddbench.cluster.diagnosis import log_tail
+
     now = _current(states)
     if now.state != "failed":
         return []
-    told = now.submission.progress(now.task.number)
-    last = [f"    {line}" for line in (told.tail if told else [])[-5:]]
-    return [f"{now.task.title}: {now.advice}; 'ddbench logs {now.job}' shows all", *last]
+    last = [f"    {line}" for line in log_tail(now.log, 5)]
+    more = f"'ddbench logs {now.job} --results {results}' shows more"
+    return [f"{now.task.title}: {now.advice}; {more}", *last]

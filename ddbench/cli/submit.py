@@ -44,26 +44,26 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(args, recipes, results, profile, words)
     outcome = submitting.submit(recipes, results, profile, command=words, unchecked=args.no_check)
-    return report(outcome, results, as_json=args.json, wait=args.wait)
+    return report([outcome], results, as_json=args.json, wait=args.wait)
 
 
-def report(outcome: Outcome, results: Path, *, as_json: bool, wait: bool) -> int:
+def report(outcomes: Sequence[Outcome], results: Path, *, as_json: bool, wait: bool) -> int:
     """Say what was queued; follow it where that is asked for."""
-    told = _told(outcome)
+    told = [_told(outcome) for outcome in outcomes]
     if as_json and not wait:
         print(json.dumps(told, indent=2))
-    else:
-        for line in _lines(told, results):
+    for one in told if wait or not as_json else []:
+        for line in _lines(one, results):
             print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
-    if outcome.refused:
-        for text in outcome.refused:
-            print(f"ddbench: not queued: {text}", file=sys.stderr)
+    refused = [text for outcome in outcomes for text in outcome.refused]
+    for text in refused:
+        print(f"ddbench: not queued: {text}", file=sys.stderr)
+    if refused:
         return 2
-    if wait and (outcome.submission or outcome.busy):
+    if wait and any(outcome.submission or outcome.busy for outcome in outcomes):
         from ddbench.cli import status
 
-        ids = [outcome.submission.id] if outcome.submission else []
-        return status.follow(results, ids, as_json=as_json)
+        return status.follow(results, as_json=as_json)
     return 0
 
 

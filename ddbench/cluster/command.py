@@ -14,8 +14,8 @@ from ddbench.cluster.plan import Task
 from ddbench.cluster.profile import Container, Profile
 from ddbench.errors import BadInput
 
-_POISON = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
-"""Variables of the submitting shell that would change what a run loads."""
+_POISON = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")
+"""Variables of the submitting shell that would change what Python code a run loads."""
 _PASSED = ("CUDA_VISIBLE_DEVICES", "TMPDIR", "LANG", "TZ", "DDBENCH_CHECKPOINT_SECONDS")
 """Variables of the job that a run in a container needs."""
 
@@ -78,7 +78,7 @@ def command(
     program = arguments(task, profile, place)
     if profile.container is None:
         kept = {name: text for name, text in environment.items() if name not in _POISON}
-        code = {"PYTHONPATH": f"{place.submission}/code"}
+        code = {"PYTHONPATH": f"{place.submission}/code", "PYTHONSAFEPATH": "1"}
         return [place.python, "-m", "ddbench", *program], kept | own | code
     passed = {name: environment[name] for name in _PASSED if name in environment} | own
     kept = {n: t for n, t in environment.items() if not n.startswith(("APPTAINER", "SINGULARITY"))}

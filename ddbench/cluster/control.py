@@ -45,27 +45,51 @@ def _names(state: TaskState) -> tuple[str, ...]:
 
 
 def cancel(states: Sequence[TaskState], results: Path) -> list[TaskState]:
-    """Cancel what lives of these tasks and of the tasks that need what they make.
+    """Cancel what lives of these tasks and of the tasks that wait for what they make.
 
-    It is written down first: a job that is just being queued again does not come back.
+    It is written down first: a job that is just being queued again does not come back. A job that
+    also carries other tasks goes on: its worker ends the cancelled ones alone. Networks that runs
+    share are trained on unless every run of their submission is cancelled.
+
+    Raises:
+        RunFailed: Slurm did not do it, or cannot be asked what lives.
     """
-    live = [s for s in survey(results).tasks if s.state in LIVE]
-    files = {state.task.result for state in states if state.task.stages != ("experts",)}
+    found = survey(results)
+    found.require_sure()
+    live = [state for state in found.tasks if state.state in LIVE]
     mine = {(state.submission.id, state.task.number) for state in states}
+    files = {state.task.result for state in states if not _shared(state)}
     ending = [
         state for state in live
-        if (state.submission.id, state.task.number) in mine or state.task.result in files
+        if not _shared(state) and (state.task.result in files or _id(state) in mine)
     ]  # fmt: skip
-    for folder in {state.submission.folder: state.submission for state in ending}.values():
-        folder.set_cancelled(s.task.number for s in ending if s.submission.id == folder.id)
-    jobs = [state.job for state in ending if state.submission.header.profile.scheduler != "local"]
-    refused = scheduler.cancel(sorted({job for job in jobs if job}))
+    going_on = {s.submission.id for s in live if not _shared(s) and s not in ending}
+    ending += [s for s in live if _shared(s) and _id(s) in mine and s.submission.id not in going_on]
+    for submission in {state.submission.id: state.submission for state in ending}.values():
+        submission.set_cancelled(s.task.number for s in ending if s.submission is submission)
+    kept = {state.job for state in live if state not in ending}
+    _end({state.job: state for state in ending if state.job and state.job not in kept})
+    return ending
+
+
+def _shared(state: TaskState) -> bool:
+    return state.task.stages == ("experts",)
+
+
+def _id(state: TaskState) -> tuple[str, int]:
+    return state.submission.id, state.task.number
+
+
+def _end(jobs: dict[str, TaskState]) -> None:
+    on_slurm = []
+    for job, state in jobs.items():
+        if state.submission.header.profile.scheduler == "local":
+            local_jobs.stop(int(job), state.submission.folder)
+        else:
+            on_slurm.append(job)
+    refused = scheduler.cancel(on_slurm) if on_slurm else None
     if refused:
         raise RunFailed(f"Slurm did not cancel: {refused}; they are not started again, though")
-    for state in ending:
-        if state.job and state.submission.header.profile.scheduler == "local":
-            local_jobs.stop(int(state.job), state.submission.folder)
-    return ending
 
 
 def retry(results: Path, profile: Profile | None, *, command: Sequence[str]) -> list[Outcome]:
@@ -76,8 +100,7 @@ def retry(results: Path, profile: Profile | None, *, command: Sequence[str]) -> 
     """
     again: dict[str, tuple[Profile, dict[str, Recipe]]] = {}
     found = survey(results)
-    if found.note and "squeue" not in found.note:
-        raise RunFailed(f"what lives is not known: {found.note}")
+    found.require_sure()
     for state in found.tasks:
         if state.state not in AGAIN:
             continue

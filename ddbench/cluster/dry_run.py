@@ -72,7 +72,8 @@ def text(shown: dict[str, Any]) -> str:
                 f"# ... and {len(group['tasks']) - 1} more: {group['tasks'][-1]} is the last"
             )
         lines.append("")
-    calls = sum(1 for group in shown["groups"])
+    calls = sum(bool(group["script"]) for group in shown["groups"])
     jobs = sum(group["jobs"] for group in shown["groups"])
+    how = f"{calls} calls of sbatch for {jobs} jobs" if calls else f"{jobs} jobs in the background"
     done = f"; {len(shown['done'])} runs are done already" if shown["done"] else ""
-    return "\n".join([*lines, f"{calls} calls of sbatch for {jobs} jobs{done}"])
+    return "\n".join([*lines, f"{how}{done}"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from shlex import quote
 
 from ddbench.cluster import snapshot
+from ddbench.cluster.environment import clean_environment
 from ddbench.cluster.plan import Group
 from ddbench.cluster.records import Queued, Submission
 from ddbench.cluster.worker import submit_workers
@@ -29,7 +30,11 @@ def start(submission: Submission, group: Group) -> Queued:
     )  # fmt: skip
     code = str(folder / snapshot.FOLDER)
     log = folder / "jobs" / "controllers.log"
-    with _surviving_the_terminal(), _environment(PYTHONPATH=code), _writing_to(log):
+    with (
+        _surviving_the_terminal(),
+        clean_environment(PYTHONPATH=code, PYTHONSAFEPATH="1"),
+        _writing_to(log),
+    ):
         ids = submit_workers(executor, submission, group)
     return Queued(ids[0], ids)
 
@@ -78,17 +83,3 @@ def _writing_to(log: Path) -> Iterator[None]:
             os.dup2(before, number)
         for descriptor in (*kept, null, file):
             os.close(descriptor)
-
-
-@contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, text in before.items():
-            if text is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = text

@@ -26,7 +26,7 @@ class Cell:
         recipe: its file below the submission's folder.
         result: its file below the results folder.
         stages: what is left, in order.
-        shards: parts that its evaluation is done in.
+        shards: what is left of its evaluation: parts such as ``2/3``, or ``""`` for all of it.
         experts: keys of the networks that must be trained first.
         family: the same without the seed: cells of one family wait for the same array.
     """
@@ -37,7 +37,7 @@ class Cell:
     seed: int
     result: str
     stages: tuple[Stage, ...]
-    shards: int = 1
+    shards: tuple[str, ...] = ("",)
     experts: tuple[str, ...] = ()
     family: tuple[str, ...] = ()
 
@@ -183,9 +183,7 @@ class _Builder:
     def _evaluations(self, cells: Sequence[Cell], after: Sequence[tuple[After, ...]]) -> None:
         if "evaluate" not in cells[0].stages:
             return
-        shards = cells[0].shards
-        for number in range(1, shards + 1):
-            shard = f"{number}/{shards}" if shards > 1 else ""
+        for shard in cells[0].shards:
             for part, behind in zip(self._chunks(cells, "evaluate"), after, strict=True):
                 tasks = [self._task(cell, ("evaluate",), shard=shard).number for cell in part]
                 self._group("evaluate", f"evaluate {shard}".strip(), tasks, behind)
@@ -217,8 +215,8 @@ class _Builder:
         return group
 
 
-def _shards(cell: Cell) -> int:
-    return cell.shards if "evaluate" in cell.stages else 0
+def _shards(cell: Cell) -> tuple[str, ...]:
+    return cell.shards if "evaluate" in cell.stages else ()
 
 
 def _grouped(cells: Sequence[Cell], alike: Callable[[Cell], Hashable]) -> list[list[Cell]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
@@ -22,11 +22,16 @@ Mail = Literal["BEGIN", "END", "FAIL", "REQUEUE", "TIME_LIMIT", "ALL"]
 _TIME = re.compile(r"(?:(?P<d>\d+)-)?(?P<h>\d{1,3}):(?P<m>\d{2}):(?P<s>\d{2})")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _OWN_OPTIONS = {
-    "array", "chdir", "dependency", "error", "export", "input", "job-name", "kill-on-invalid-dep",
-    "no-requeue", "open-mode", "output", "parsable", "requeue", "signal", "test-only", "wait",
-    "wrap",
+    "array", "chdir", "clusters", "dependency", "error", "export", "input", "job-name",
+    "kill-on-invalid-dep", "no-requeue", "open-mode", "output", "parsable", "requeue",
+    "signal", "test-only", "wait", "wrap",
 }  # fmt: skip
 """Options of sbatch that a submission sets itself or cannot work without."""
+
+
+_WORDS_OF_FIELDS = {
+    "cpus-per-task", "gpus-per-node", "mail-type", "mail-user", "mem", "ntasks", "ntasks-per-node",
+}  # fmt: skip
 
 
 def minutes(value: object) -> object:
@@ -167,7 +172,7 @@ class Profile(Resources):
     @field_validator("extra")
     @classmethod
     def _foreign_options(cls, value: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
-        fields = {name.replace("_", "-") for name in cls.model_fields} | {"mem", "ntasks-per-node"}
+        fields = {name.replace("_", "-") for name in cls.model_fields} | _WORDS_OF_FIELDS
         for name, text in value.items():
             if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
                 raise BadInput(f"'{name}' is no option", field="extra", allowed="long options")
@@ -265,8 +270,3 @@ def _with_image(profile: Profile, image: str | None, file: Path) -> Profile:
                        allowed="a .sif file; containers/build.sh makes one")  # fmt: skip
     container = container.model_copy(update={"image": str(found.resolve())})
     return profile.model_copy(update={"container": container})
-
-
-def to_data(profile: Profile) -> dict[str, Any]:
-    """The profile as plain data; reading it back gives the same profile."""
-    return profile.model_dump(mode="json")

@@ -12,11 +12,12 @@ from shlex import quote
 from typing import Any
 
 from ddbench.cluster import local_jobs, scheduler, snapshot
+from ddbench.cluster.environment import clean_environment
 from ddbench.cluster.plan import After, Group
 from ddbench.cluster.records import Queued, Submission
 from ddbench.cluster.tools import explain_refusal
 from ddbench.cluster.worker import submit_workers
-from ddbench.errors import RunFailed
+from ddbench.errors import RunFailed, printable
 
 _NO_LIMIT = 10 * 365 * 24 * 60
 """Minutes: how often a cut-off job is started again is bounded by its progress, not by submitit."""
@@ -49,7 +50,9 @@ def _queued(submission: Submission, group: Group, before: Sequence[Queued]) -> Q
         return _slurm(submission, group, jobs)
     except Exception as error:  # submitit's own, of which one is plain
         _withdraw(submission, group)
-        return Queued(refused=explain_refusal(str(error).strip() or type(error).__name__))
+        said = str(error).strip() or type(error).__name__
+        local = submission.header.profile.scheduler == "local"
+        return Queued(refused=printable(said) if local else explain_refusal(said))
 
 
 def _withdraw(submission: Submission, group: Group) -> None:
@@ -67,7 +70,8 @@ def _slurm(submission: Submission, group: Group, before: Mapping[int, Queued]) -
     executor = SlurmExecutor(submission.folder / "jobs", max_num_timeout=_NO_LIMIT,
                              python=_python(submission))  # fmt: skip
     executor.update_parameters(**parameters(submission, group, before))
-    ids = submit_workers(executor, submission, group)
+    with clean_environment():
+        ids = submit_workers(executor, submission, group)
     return Queued(ids[0].partition("_")[0], ids)
 
 
@@ -100,7 +104,9 @@ def parameters(
         "array_parallelism": asked.concurrency,
         "wckey": profile.wckey,
         "setup": _setup(submission),
-        "additional_parameters": own | profile.extra,
+        # whatever the site's default: a run that ends must not end those beside it
+        "srun_args": ["--kill-on-bad-exit=0", "--wait=0"],
+        "additional_parameters": own | {n: v for n, v in profile.extra.items() if v is not False},
     }
 
 
@@ -123,7 +129,9 @@ def _setup(submission: Submission) -> list[str]:
     """Lines of the batch script before the worker: the code as submitted, the site's modules."""
     profile, folder = submission.header.profile, submission.folder
     lines = [
-        f"export PYTHONPATH={quote(str(folder / snapshot.FOLDER))} PYTHONNOUSERSITE=1",
+        f"export PYTHONPATH={quote(str(folder / snapshot.FOLDER))}",
+        # else the folder that the job starts in would come before the submitted code
+        "export PYTHONSAFEPATH=1 PYTHONNOUSERSITE=1",
         # since Slurm 22.05 srun does not take the job's own value
         'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
         # left by a kill within submitit's writing, it would stop the next start

@@ -8,7 +8,7 @@ Below the results folder, so that everything about a result lies with it:
         code/               the package as it was: this is what the jobs run
         groups/<n>.json     the job of a group, or why it was refused; written after its sbatch
         tasks/<n>.json      how far a task is, as its worker tells it
-        logs/<n>.log        what the runs of a task wrote, over all restarts
+        logs/<n>.log        what the runs of a task wrote, over all restarts; .out: printed last
         cancelled           is there when the user has cancelled tasks; their numbers, one a line
         jobs/               submitit's own files
 
@@ -21,8 +21,9 @@ import json
 import os
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ FOLDER = ".submissions"
 LOG_HEAD = "--- "
 """Leads the line that a worker writes into a task's log before every start."""
 _SCHEMA = 1
+_STAMP = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Header:
         results, data, cache: absolute paths.
         python: interpreter of the workers, and of the runs where there is no container.
         code: digest of the package.
+        cluster: Slurm's name of the cluster; empty for the local scheduler.
         image: SHA-256 of the container image; empty without one.
         inputs: files that recipes name outside the data folder, by recipe.
     """
@@ -58,6 +61,7 @@ class Header:
     command: list[str]
     host: str
     user: str
+    cluster: str
     results: str
     data: str
     cache: str
@@ -122,6 +126,7 @@ class Submission:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._recipes: dict[str, Recipe] = {}
 
     @classmethod
     def create(cls, results: Path, header: Header, plan: Plan) -> Submission:
@@ -147,6 +152,11 @@ class Submission:
         """The folder's name."""
         return self.folder.name
 
+    @property
+    def results(self) -> Path:
+        """The folder of results that it lies in, wherever that is by now."""
+        return self.folder.parent.parent
+
     def job_name(self, group: int) -> str:
         """By which the job of a group is found even where its number was not recorded."""
         return f"ddbench-{self.id.rpartition('-')[2]}-{group}"
@@ -158,6 +168,14 @@ class Submission:
         if data is None or data.get("schema") != _SCHEMA:
             raise BadInput("is no plan of this version", file=path)
         return data
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is a plan that this version reads."""
+        try:
+            return bool(self.header)
+        except (BadInput, KeyError, TypeError):
+            return False
 
     @cached_property
     def header(self) -> Header:
@@ -183,8 +201,11 @@ class Submission:
 
     def recipe(self, task: Task) -> Recipe:
         """The recipe of a task; raises ``BadInput`` where it cannot be read any more."""
-        file = self.folder / task.recipe
-        return recipe_files.from_yaml(file.read_text(encoding="utf-8"), file=file)
+        if task.recipe not in self._recipes:
+            file = self.folder / task.recipe
+            text = file.read_text(encoding="utf-8")
+            self._recipes[task.recipe] = recipe_files.from_yaml(text, file=file)
+        return self._recipes[task.recipe]
 
     # --- what happens later ------------------------------------------------------------------
 
@@ -210,6 +231,14 @@ class Submission:
         """What the runs of a task wrote."""
         return self.folder / "logs" / f"{task}.log"
 
+    def printed(self, task: int) -> Path:
+        """What the last run of a task printed as its outcome."""
+        return self.folder / "logs" / f"{task}.out"
+
+    def worker_log(self, job: str, rank: int) -> Path:
+        """What a worker wrote, and Slurm about its step."""
+        return self.folder / "jobs" / f"{job}_{rank}_log.err"
+
     @property
     def cancelled(self) -> set[int]:
         """Tasks that the user has cancelled: they are not started again."""
@@ -226,17 +255,23 @@ class Submission:
             temporary.write_text("".join(f"{number}\n" for number in numbers), encoding="utf-8")
 
 
-def new_id() -> str:
-    """Sorts by time; its end is unlike that of any other submission."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+def new_id(results: Path) -> str:
+    """Sorts after all submissions below ``results``, whatever the clocks of their hosts say."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    for known in submissions(results)[-1:]:
+        with suppress(ValueError):
+            last = datetime.strptime(known.id.partition("-")[0], _STAMP)
+            now = max(now, last + timedelta(seconds=1))
+    return f"{now:{_STAMP}}-{secrets.token_hex(4)}"
 
 
 def submissions(results: Path) -> list[Submission]:
-    """All submissions below a results folder, oldest first."""
+    """All submissions of this version below a results folder, oldest first."""
     folder = results / FOLDER
     if not folder.is_dir():
         return []
-    return [Submission(path) for path in sorted(folder.iterdir()) if (path / "plan.json").is_file()]
+    found = [Submission(path) for path in sorted(folder.iterdir()) if path.is_dir()]
+    return [submission for submission in found if submission.readable]
 
 
 def _tuples(item: dict[str, Any]) -> dict[str, Any]:

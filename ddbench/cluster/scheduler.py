@@ -8,10 +8,12 @@ Slurm 20.11 to 24.x have in common is asked for.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 
 from ddbench.cluster.slurm_output import (
     SACCT_FIELDS,
@@ -50,10 +52,12 @@ class Answer:
     Attributes:
         known: the jobs that it has word of.
         note: what could not be asked, in one line; empty where everything was.
+        sure: whether the queue answered: a job that is not known then lives no more.
     """
 
     known: Mapping[str, JobState]
     note: str = ""
+    sure: bool = True
 
 
 def active(state: str) -> bool:
@@ -85,7 +89,18 @@ def states(jobs: Collection[str]) -> Answer:
     if accounted is not None and queued is not None:
         known |= _unlisted(wanted, known)
     asked = {job: known[job] for job in known if {job, job.partition("_")[0]} & wanted}
-    return Answer(asked, _note(no_accounting, no_queue))
+    return Answer(asked, _note(no_accounting, no_queue), sure=queued is not None)
+
+
+@cache
+def cluster() -> str:
+    """The name of this host's cluster; empty where Slurm does not say. Asked once."""
+    try:
+        told = _ask("scontrol", "show", "config")
+    except _NoAnswer:
+        return ""
+    found = re.search(r"^ClusterName\s*=\s*(\S+)", told, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def find_by_name(names: Collection[str], *, days: int = 30) -> dict[str, list[str]]:

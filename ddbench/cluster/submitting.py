@@ -14,7 +14,7 @@ from pathlib import Path
 
 import ddbench
 from ddbench import experts, provenance, standing
-from ddbench.cluster import fitting, queueing, snapshot, survey, tools
+from ddbench.cluster import fitting, queueing, scheduler, snapshot, survey, tools
 from ddbench.cluster.plan import Cell, Plan, plan
 from ddbench.cluster.profile import STAGES, Profile, Stage
 from ddbench.cluster.records import FOLDER, Header, Queued, Submission, new_id
@@ -91,10 +91,11 @@ def scripts(
     recipes: Sequence[Recipe], results: Path, profile: Profile, *, command: Sequence[str]
 ) -> tuple[Submission, Plan, Outcome]:
     """The submission as it would be recorded, and its plan; nothing is written or asked."""
-    left = _left(recipes, results.absolute(), ask=False)
+    results = results.absolute()
+    left = _left(recipes, results, ask=False)
     planned = plan(left.cells, profile, {})
-    made = Submission(results.absolute() / FOLDER / new_id())
-    made.__dict__["header"] = _header(made.id, left, results.absolute(), profile, command)
+    made = Submission(results / FOLDER / new_id(results))
+    made.__dict__["header"] = _header(made.id, "", left, results, profile, command)
     made.__dict__["plan"] = planned
     return made, planned, Outcome(made, left.done, left.busy)
 
@@ -161,7 +162,7 @@ def _left(recipes: Sequence[Recipe], results: Path, *, ask: bool = True) -> _Lef
                 if ask:
                     _free(path, working)
                 left.recipes[file] = recipe
-                left.cells.append(_cell(recipe, seed, file, result, stages))
+                left.cells.append(_cell(recipe, seed, file, path, results, stages))
             elif seen[result].evaluation != recipe.evaluation:
                 raise BadInput(f"two recipes of this name make {result} and score it differently",
                                file=recipe.name, allowed="one after the other")  # fmt: skip
@@ -173,22 +174,26 @@ def _stages(names: Iterable[str]) -> tuple[Stage, ...]:
     return tuple(stage for stage in STAGES if stage in found)
 
 
-def _cell(recipe: Recipe, seed: int, file: str, result: str, stages: tuple[Stage, ...]) -> Cell:
+def _cell(
+    recipe: Recipe, seed: int, file: str, path: Path, results: Path, stages: tuple[Stage, ...]
+) -> Cell:
     needed = recipe.networks_needed() if "experts" in stages else []
     keys = {
         experts.expert_key(recipe.dataset, spec, seed): experts.expert_key(recipe.dataset, spec, 0)
         for spec in needed
     }
     missing = {key: alike for key, alike in keys.items() if not experts.known(key)}
+    shards = standing.shards_left(recipe, seed, results)
     return Cell(
-        file, recipe.name, recipe.key, seed, result, stages, standing.evaluation_shards(recipe),
+        file, recipe.name, recipe.key, seed, str(path.relative_to(results)), stages,
+        tuple("" if shard.whole else str(shard) for shard in shards),
         tuple(missing), tuple(sorted(missing.values())),
     )  # fmt: skip
 
 
 def _free(path: Path, working: survey.Working) -> None:
     """Take locks away that jobs have left which Slurm says have ended."""
-    for lock in sorted(path.parent.glob(f"{path.stem}*.lock")):
+    for lock in sorted(path.parent.glob(f"{path.stem}.*lock")):
         release_ended(lock.with_suffix(""), working.has_ended)
 
 
@@ -199,18 +204,24 @@ def record(
     left: _Left, planned: Plan, results: Path, profile: Profile, command: Sequence[str]
 ) -> Submission:
     """Write a submission's folder: recipes and code first, the plan, which makes it one, last."""
-    identity = new_id()
+    identity = new_id(results)
     folder = results / FOLDER / identity
     for file, recipe in left.recipes.items():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text(recipe.to_yaml(), encoding="utf-8")
     snapshot.take(folder, provenance.code_version())
-    header = _header(identity, left, results, profile, command)
+    cluster = scheduler.cluster() if profile.scheduler == "slurm" else ""
+    header = _header(identity, cluster, left, results, profile, command)
     return Submission.create(results, header, planned)
 
 
 def _header(
-    identity: str, left: _Left, results: Path, profile: Profile, command: Sequence[str]
+    identity: str,
+    cluster: str,
+    left: _Left,
+    results: Path,
+    profile: Profile,
+    command: Sequence[str],
 ) -> Header:
     image = tools.image_digest(Path(profile.container.image)) if profile.container else ""
     named = {
@@ -219,6 +230,7 @@ def _header(
     return Header(
         id=identity, created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=list(command), host=socket.gethostname(), user=getpass.getuser(),
+        cluster=cluster,
         results=str(results), data=str(data_root().absolute()),
         cache=str(cache_root().absolute()), python=sys.executable,
         code=code_digest(), git=provenance.code_version(), version=ddbench.__version__,

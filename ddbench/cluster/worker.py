@@ -10,24 +10,30 @@ for schedulers that signal the worker alone. See docs/cluster.md for who decides
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ddbench import scheduled
+from ddbench import experts, scheduled
 from ddbench.cluster import diagnosis, scheduler, tools
 from ddbench.cluster.command import Place, command, visible_gpus
 from ddbench.cluster.diagnosis import Diagnosis
 from ddbench.cluster.plan import Group, Task
 from ddbench.cluster.records import LOG_HEAD, Progress, Submission
+from ddbench.content import code_digest
 from ddbench.errors import BadInput
+from ddbench.standing import Shard
+
+log = logging.getLogger(__name__)
 
 CUT_OFF = 75
 IDLE_STARTS = 3
@@ -36,6 +42,7 @@ _STOP = (signal.SIGUSR2, signal.SIGTERM)
 _DIED_OF_WARNING = {-number for number in _STOP} | {128 + number for number in _STOP}
 """Exit codes of a child that was signalled before it could catch signals: nothing was lost."""
 _POLL = 0.2  # seconds
+_LOOK = 2.0  # seconds between looks for a cancellation
 _KILLED_BY_SLURM = 90.0  # seconds that Slurm may take to end a job that is queued again
 
 
@@ -83,12 +90,11 @@ class _Rank:
         self._submission = submission
         self._group = submission.plan.groups[group]
         self._tasks = [submission.plan.tasks[i] for i in self._group.elements[element]]
-        environment = os.environ
         self._local = submission.header.profile.scheduler == "local"
-        self._rank = int(environment.get("SLURM_PROCID", "0"))
-        self._local_rank = int(environment.get("SLURM_LOCALID", "0"))
-        started = scheduled.current(environment)
-        self._job = started.id if started else environment.get("SUBMITIT_LOCAL_JOB_ID", "")
+        self._rank = 0 if self._local else int(os.environ.get("SLURM_PROCID", "0"))
+        self._local_rank = 0 if self._local else int(os.environ.get("SLURM_LOCALID", "0"))
+        started = None if self._local else scheduled.current(os.environ)
+        self._job = started.id if started else os.environ.get("SUBMITIT_LOCAL_JOB_ID", "")
         self._restarts = started.restarts if started else 0
         self._signals: list[int] = []
 
@@ -96,65 +102,82 @@ class _Rank:
         """Do the tasks; see ``Worker``."""
         for number in (*_STOP, signal.SIGCONT):
             signal.signal(number, lambda caught, _: self._signals.append(caught))
+        os.environ["DDBENCH_CACHE"] = self._submission.header.cache
         failed = []
         for task in self._tasks[self._rank :: self._group.resources.ranks]:
+            before = self._submission.progress(task.number) or Progress("")
             if task.number in self._submission.cancelled:
                 self._tell(task, state="cancelled")
-                continue
-            found = self._do(task)
-            if found is not None:
-                failed.append(f"{task.title}: {found.kind}: {found.reason}")
+            elif before.job == self._job and before.state == "done":
+                continue  # in an earlier start, which a neighbour's interruption ended
+            elif before.job == self._job and before.state == "failed":
+                failed.append(f"{task.title}: {before.kind}: {before.reason}")
+            else:
+                found = self._do(task, before)
+                failed += [f"{task.title}: {found.kind}: {found.reason}"] if found else []
         if failed:
             raise TaskFailed("; ".join(failed))
         return "done"
 
-    def _do(self, task: Task) -> Diagnosis | None:
+    def _do(self, task: Task, before: Progress) -> Diagnosis | None:
         """Run one task to its end; None when it is done."""
-        before = self._submission.progress(task.number)
-        self._tell(task, state="running", before=before)
-        told: list[dict[str, Any]] | None = None
+        self._tell(task, state="running")
         try:
-            code, told = self._run(task)
-        except (BadInput, OSError) as error:
-            return self._fail(task, Diagnosis("bad input", str(error), "correct it and retry"))
+            self._check_code()
+            code = self._run(task)
+        except BadInput as error:
+            return self._fail(task, Diagnosis("bad input", str(error), "correct it, then retry"))
+        except OSError as error:
+            return self._fail(task, Diagnosis("exception", str(error), "see the log, then retry"))
         if code == 0:
             self._tell(task, state="done")
             return None
         if code == CUT_OFF or (code in _DIED_OF_WARNING and self._warned()):
             return self._cut_off(task, before)
         tail = diagnosis.log_tail(self._submission.log(task.number))
-        return self._fail(task, diagnosis.of_child(code, told, "\n".join(tail)))
+        return self._fail(task, diagnosis.of_child(code, self._told(task), "\n".join(tail)))
 
-    def _run(self, task: Task) -> tuple[int, list[dict[str, Any]] | None]:
-        """Exit code of the run, and what it printed."""
+    def _check_code(self) -> None:
+        """This process, too, must run what was submitted."""
+        if code_digest() != self._submission.header.code:
+            raise BadInput(f"the worker runs ddbench code {code_digest()[:12]}, submitted was "
+                           f"{self._submission.header.code[:12]}; submit again")  # fmt: skip
+
+    def _run(self, task: Task) -> int:
+        """Exit code of the run."""
         words, environment = self._command(task)
-        with self._submission.log(task.number).open("ab") as log:
+        printed = self._submission.printed(task.number)
+        with self._submission.log(task.number).open("ab") as log, printed.open("wb") as out:
             log.write(f"{LOG_HEAD}{_now()} job {self._job} start {self._restarts + 1}\n".encode())
             log.flush()
             child = subprocess.Popen(
-                words, env=environment, cwd=self._submission.header.results,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                words, env=environment, cwd=self._submission.results, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=log,
             )  # fmt: skip
-            code = self._see_through(child)
-            assert child.stdout is not None
-            return code, _told(child.stdout.read())
+            return self._see_through(task, child)
 
-    def _see_through(self, child: subprocess.Popen[bytes]) -> int:
+    def _see_through(self, task: Task, child: subprocess.Popen[bytes]) -> int:
         """Wait for a run, passing warnings on; its exit code.
 
         A run that has not saved by the time a warning gives it is killed: what it saved before
-        counts, and the job can still be queued again.
+        counts, and the job can still be queued again. A task that is cancelled while its
+        neighbours go on is ended alone.
         """
-        passed, end = 0, math.inf
+        passed, end, looked = 0, math.inf, time.monotonic()
         while child.poll() is None:  # not wait(): a signal within it would hold its lock
             time.sleep(_POLL)
             stops = [number for number in self._signals if number in _STOP]
+            now = time.monotonic()
+            if now - looked > _LOOK:
+                looked = now
+                if end == math.inf and task.number in self._submission.cancelled:
+                    self._signals.append(signal.SIGTERM)
             for number in stops[passed:]:
                 child.send_signal(number)
-                end = min(end, time.monotonic() + 0.8 * self._group.resources.signal_delay)
+                end = min(end, now + 0.8 * self._group.resources.signal_delay)
             passed = len(stops)
-            if time.monotonic() > end:
-                child.kill()
+            if now > end:
+                os.killpg(child.pid, signal.SIGKILL)
                 end = math.inf
         return CUT_OFF if passed and child.returncode == -signal.SIGKILL else child.returncode
 
@@ -184,17 +207,23 @@ class _Rank:
 
     # --- cut off -----------------------------------------------------------------------------
 
-    def _cut_off(self, task: Task, before: Progress | None) -> Diagnosis | None:
+    def _cut_off(self, task: Task, before: Progress) -> Diagnosis | None:
         """Ask for another start, unless nothing moves or the user has cancelled; then exits."""
-        mark = mark_of(Path(self._submission.header.results) / task.result)
-        idle = before.idle + 1 if before is not None and before.mark == mark else 0
         if task.number in self._submission.cancelled:
             self._tell(task, state="cancelled")
-            raise SystemExit(CUT_OFF)
-        if idle >= IDLE_STARTS or self._restarts >= self._submission.header.profile.restarts:
+            self._signals.clear()  # meant this task; the next one starts with none
+            return None
+        mark = self._mark(task)
+        idle = before.idle + 1 if before.mark == mark else 0
+        if idle >= IDLE_STARTS:
             return self._fail(task, Diagnosis(
-                "no progress", f"started {self._restarts + 1} times, nothing new in the last "
-                f"{idle + 1}", "give its stage a longer time limit, then retry",
+                "no progress", f"the last {idle} starts have left nothing new",
+                "give its stage a longer time limit, then retry",
+            ))  # fmt: skip
+        if self._restarts >= self._submission.header.profile.restarts:
+            return self._fail(task, Diagnosis(
+                "timeout", f"started {self._restarts + 1} times, which is the profile's limit",
+                "raise 'restarts' or 'time' in the profile; 'ddbench retry' continues it",
             ))  # fmt: skip
         self._tell(task, state="cut off", idle=idle, mark=mark)
         if not self._local:
@@ -202,28 +231,54 @@ class _Rank:
             self._requeue(task)
         raise SystemExit(CUT_OFF)
 
+    def _mark(self, task: Task) -> str:
+        """What there is of a task: it changes whenever a run gets further."""
+        if task.stages == ("experts",):
+            return " ".join(key for key in task.experts if experts.known(key))
+        result = self._submission.results / task.result
+        folder = result.with_suffix(".ckpt")
+        if task.shard:
+            folder /= Shard.parse(task.shard).name
+        found = []
+        for path in (result, *sorted(folder.glob("*.pt"))):
+            with suppress(OSError):
+                found.append(f"{path.name}:{path.stat().st_mtime_ns}")
+        return " ".join(found)
+
     def _wait_for_the_others(self) -> None:
         """Let the runs beside this one save what they have, too."""
         end = time.monotonic() + self._group.resources.signal_delay / 2
         while time.monotonic() < end:
             states = [self._submission.progress(task.number) for task in self._tasks]
             mine = [s for s in states if s is not None and s.restarts == self._restarts]
-            if not any(s.state == "running" for s in mine):
+            if not any(s.state == "running" and s.job == self._job for s in mine):
                 return
             time.sleep(_POLL)
 
     def _requeue(self, task: Task) -> None:
-        """Queue this job again, unless Slurm has ended it itself."""
-        if scheduler.current_state(self._job) not in ("RUNNING", None):
-            return  # preempted, queued again, or cancelled: Slurm acts
-        refused = scheduler.requeue(self._job)
-        if refused and scheduler.current_state(self._job) == "RUNNING":
-            self._fail(task, Diagnosis("preempted", f"could not be queued again: {refused}",
-                                       "retry continues it"))  # fmt: skip
-            return
-        time.sleep(_KILLED_BY_SLURM)
+        """Queue this job again, unless Slurm has ended it itself; asks until Slurm answers."""
+        end = time.monotonic() + self._group.resources.signal_delay
+        refused: str | None = ""
+        while time.monotonic() < end:
+            if scheduler.current_state(self._job) not in ("RUNNING", None):
+                return  # preempted, queued again, or cancelled: Slurm acts
+            refused = scheduler.requeue(self._job)
+            if refused is None:
+                time.sleep(_KILLED_BY_SLURM)
+                return
+            time.sleep(2)
+        self._fail(task, Diagnosis("preempted", f"could not be queued again: {refused}",
+                                   "retry continues it"))  # fmt: skip
 
     # --- telling -----------------------------------------------------------------------------
+
+    def _told(self, task: Task) -> list[dict[str, Any]] | None:
+        """What the run printed about itself."""
+        try:
+            told = json.loads(self._submission.printed(task.number).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return told if isinstance(told, list) else None
 
     def _fail(self, task: Task, found: Diagnosis) -> Diagnosis:
         tail = diagnosis.log_tail(self._submission.log(task.number))
@@ -231,38 +286,28 @@ class _Rank:
                    advice=found.advice, tail=tail)  # fmt: skip
         return found
 
-    def _tell(self, task: Task, *, before: Progress | None = None, **changes: Any) -> None:
-        known = before or self._submission.progress(task.number) or Progress("")
+    def _tell(self, task: Task, **changes: Any) -> None:
+        """Write down how far a task is; a full disk must not keep a job from being queued again."""
+        known = self._submission.progress(task.number) or Progress("")
         if changes["state"] == "running":
             known = Progress("running", started=_now(), idle=known.idle, mark=known.mark)
         told = replace(
             known, job=self._job, host=socket.gethostname(), pid=os.getpid(),
             restarts=self._restarts, updated=_now(), **changes,
         )  # fmt: skip
-        self._submission.set_progress(task.number, told)
+        try:
+            self._submission.set_progress(task.number, told)
+        except OSError as error:
+            log.warning("%s: %s: %s", task.title, changes["state"], error)
 
 
 def place_of(submission: Submission, job: str, restarts: int) -> Place:
     """Where the tasks of a submission run; what only the node knows is left out."""
     header = submission.header
     return Place(
-        str(submission.folder), header.results, header.data, header.cache, header.python,
+        str(submission.folder), str(submission.results), header.data, header.cache, header.python,
         header.code, header.image, job, restarts,
     )  # fmt: skip
-
-
-def mark_of(result: Path) -> str:
-    """What there is of a result: it changes whenever a run gets further."""
-    found = [result, *sorted(result.with_suffix(".ckpt").rglob("*.pt"))]
-    return " ".join(f"{path.name}:{path.stat().st_mtime_ns}" for path in found if path.exists())
-
-
-def _told(printed: bytes) -> list[dict[str, Any]] | None:
-    try:
-        told = json.loads(printed)
-    except ValueError:
-        return None
-    return told if isinstance(told, list) else None
 
 
 def _now() -> str:
