@@ -129,7 +129,8 @@ database() {
   if [ ! -d "$D/db/data" ]; then
     rm -rf "$D/db/new" # of an interrupted start
     mariadb-install-db "${common[@]}" --datadir="$D/db/new" --skip-test-db \
-      --auth-root-socket-user="$(id -un)" >"$D/log/mariadb-install-db.out" 2>&1 || fail "mariadb-install-db"
+      --auth-root-socket-user="$(id -un)" >"$D/log/mariadb-install-db.out" 2>&1 ||
+      fail "mariadb-install-db"
     mv "$D/db/new" "$D/db/data"
   fi
   daemon mariadbd mariadbd "${common[@]}" --datadir="$D/db/data" --socket="$D/db/sock" \
@@ -146,14 +147,16 @@ accounts() {
   sacctmgr -i add user "$me" account=ddbench defaultaccount=ddbench
 }
 
-# slurmctld would miss a job that is gone after minutes only.
-requeue_lost() {
-  squeue -h -r -t running -o '%S %i' | awk -v begin="$BEGIN" '$1 < begin { print $2 }' |
-    xargs -r -n 1 scontrol requeue
+ready() { # every node answers
+  [ "$(sinfo -h -N -p gpu -o %T | grep -vcE 'unknown|down|\*$')" -eq "$NODES" ]
 }
 
-ready() { # every node answers
-  [ "$(sinfo -h -N -p gpu -o %T | grep -cE 'idle|mixed|allocated')" -eq "$NODES" ]
+# After a crash: nodes that were drained by it come back, and jobs that are gone are queued again;
+# slurmctld would notice after minutes only.
+recover() {
+  scontrol update NodeName=ALL State=RESUME 2>/dev/null || true # refused where none was drained
+  squeue -h -r -t running -o '%S %i' | awk -v begin="$BEGIN" '$1 < begin { print $2 }' |
+    xargs -r -n 1 scontrol requeue >&2 || true
 }
 
 daemon munged munged --force --key-file="$D/munge/key" --socket="$D/munge/sock" \
@@ -171,7 +174,7 @@ for ((n = 1; n <= NODES; n++)); do
   daemon "slurmd-n$n" python3 "$HERE/cluster/reap.py" slurmd -N "n$n"
 done
 within 30 ready || fail "a node"
-((!FRESH)) || requeue_lost
+((!FRESH)) || recover
 [ -s "$D/etc/gres.conf" ] || say "no fake GPUs: no /dev/tty20 here, and only root can make a device"
 say "$NODES node(s) up in $D"
 printf 'export SLURM_CONF=%q\n' "$SLURM_CONF"

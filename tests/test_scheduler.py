@@ -196,7 +196,8 @@ def test_users_settings_for_slurm_do_not_reach_it(
 def test_without_slurm_the_note_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     answer = scheduler.states(["12", "13_4"])
-    assert answer == scheduler.Answer({}, "Slurm cannot be reached: squeue not found")
+    told = "Slurm cannot be reached: squeue not found"
+    assert answer == scheduler.Answer({}, told, sure=False)
     assert scheduler.current_state("12") is None
     assert scheduler.requeue("12") == "squeue not found"
     assert scheduler.cancel(["12"]) == "scancel not found"

@@ -273,10 +273,12 @@ def test_life_of_an_ordinary_users_cluster() -> None:
         first = cluster.submit("id -u; srun sleep 600")
         cluster.until(lambda: "sleep" in processes(cluster), 20)
         assert int(cluster.output(first)) == cluster.directory.stat().st_uid
+        saved, running_since = cluster.directory / "state" / "job_state", time.time()
+        cluster.until(lambda: saved.exists() and saved.stat().st_mtime > running_since, 20)
         for pid in cluster.pids().values():
             os.kill(pid, signal.SIGKILL)
         cluster.up()
-        assert first in cluster.jobs()
+        assert shown(cluster, first) == [("PENDING", "BeginTime")]
         second = cluster.submit("srun true")
         cluster.wait(second, "COMPLETED")
         cluster.until(lambda: cluster.state(second) == "COMPLETED", 10)

@@ -67,7 +67,7 @@ def cancel(states: Sequence[TaskState], results: Path) -> list[TaskState]:
     ending += [s for s in live if _shared(s) and _id(s) in mine and s.submission.id not in going_on]
     for submission in {state.submission.id: state.submission for state in ending}.values():
         submission.set_cancelled(s.task.number for s in ending if s.submission is submission)
-    kept = {state.job for state in live if state not in ending}
+    kept = {s.job for s in live if s not in ending and s.state != "stopping"}
     _end({state.job: state for state in ending if state.job and state.job not in kept})
     return ending
 

@@ -26,6 +26,9 @@ from ddbench.store.lock import release_ended, writer_lock
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 60.0
+"""Seconds that one submission waits for another into the same results."""
+
 
 @dataclass
 class Outcome:
@@ -74,7 +77,7 @@ def submit(
     fitting.check(recipes, profile, refuse=not unchecked)
     results = results.absolute()
     (results / FOLDER).mkdir(parents=True, exist_ok=True)
-    with writer_lock(results / FOLDER / "submit", wait=60):
+    with writer_lock(results / FOLDER / "submit", wait=_PATIENCE):
         left = _left(recipes, results)
         outcome = Outcome(done=left.done, busy=left.busy)
         planned = plan(left.cells, profile, left.networks)

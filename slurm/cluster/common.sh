@@ -67,7 +67,8 @@ kill_jobs() {
   local file pid
   grep -lszxF "SLURM_CONF=$SLURM_CONF" /proc/[0-9]*/environ | while read -r file; do
     pid=${file//[!0-9]/}
-    if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = slurmstepd ] || grep -qsz '^SLURM_JOB_ID=' "$file"; then
+    if grep -qsz '^SLURM_JOB_ID=' "$file" ||
+      [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = slurmstepd ]; then
       kill -9 "$pid" 2>/dev/null || true
     fi
   done || true

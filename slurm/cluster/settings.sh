@@ -59,8 +59,9 @@ SlurmdTimeout=300
 $(accounting)
 
 $(nodes)
-PartitionName=gpu Nodes=ALL Default=YES MaxTime=02:00:00 DefaultTime=00:10:00 State=UP PriorityTier=10 PreemptMode=REQUEUE GraceTime=10
-PartitionName=high Nodes=ALL MaxTime=00:30:00 State=UP PriorityTier=100 PreemptMode=OFF
+PartitionName=gpu Nodes=ALL State=UP Default=YES MaxTime=02:00:00 DefaultTime=00:10:00 \
+  PriorityTier=10 PreemptMode=REQUEUE GraceTime=10
+PartitionName=high Nodes=ALL State=UP MaxTime=00:30:00 PriorityTier=100 PreemptMode=OFF
 TEXT
 }
 
