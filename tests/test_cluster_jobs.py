@@ -250,7 +250,7 @@ def test_three_hundred_runs_take_two_calls_and_little_time(
     begin = time.monotonic()
     printed = site.ddbench("submit", folder, "--cluster", site.profile, "--json").stdout
     assert time.monotonic() - begin < 60
-    told = json.loads(printed)
+    (told,) = json.loads(printed)
     assert [group["jobs"] for group in told["groups"]] == [300, 300]
     begin = time.monotonic()
     assert "300 pending" in site.ddbench("status").stdout

@@ -273,8 +273,9 @@ def test_life_of_an_ordinary_users_cluster() -> None:
         first = cluster.submit("id -u; srun sleep 600")
         cluster.until(lambda: "sleep" in processes(cluster), 20)
         assert int(cluster.output(first)) == cluster.directory.stat().st_uid
-        saved, running_since = cluster.directory / "state" / "job_state", time.time()
-        cluster.until(lambda: saved.exists() and saved.stat().st_mtime > running_since, 20)
+        cluster.ask("scontrol", "update", f"JobId={first}", "Comment=changed")
+        saved, change = cluster.directory / "state" / "job_state", time.time()
+        cluster.until(lambda: saved.exists() and saved.stat().st_mtime > change, 20)
         for pid in cluster.pids().values():
             os.kill(pid, signal.SIGKILL)
         cluster.up()
