@@ -279,7 +279,7 @@ def test_life_of_an_ordinary_users_cluster() -> None:
         for pid in cluster.pids().values():
             os.kill(pid, signal.SIGKILL)
         cluster.up()
-        assert shown(cluster, first) == [("PENDING", "BeginTime")]
+        cluster.until(lambda: shown(cluster, first) == [("PENDING", "BeginTime")], 4)
         second = cluster.submit("srun true")
         cluster.wait(second, "COMPLETED")
         cluster.until(lambda: cluster.state(second) == "COMPLETED", 10)

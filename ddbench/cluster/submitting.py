@@ -98,8 +98,8 @@ def scripts(
     left = _left(recipes, results, ask=False)
     planned = plan(left.cells, profile, {})
     made = Submission(results / FOLDER / new_id(results))
-    made.__dict__["header"] = _header(made.id, "", left, results, profile, command)
-    made.__dict__["plan"] = planned
+    made.header = _header(made.id, "", left, results, profile, command)
+    made.plan = planned
     return made, planned, Outcome(made, left.done, left.busy)
 
 
