@@ -95,7 +95,8 @@ class Site:
         """Until a condition holds, else until nothing lives any more."""
         end = time.monotonic() + timeout
         while not (condition or self._over)():
-            assert time.monotonic() < end, self.ddbench("status", code=0).stdout
+            stuck = time.monotonic() > end or (condition and self._over() and not condition())
+            assert not stuck, [(s.task.title, s.state, s.kind, s.detail) for s in self.tasks()]
             time.sleep(0.3)
 
     def _over(self) -> bool:

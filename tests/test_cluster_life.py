@@ -137,7 +137,7 @@ def test_nothing_is_lost_or_done_twice_under_twenty_accidents(site: Site, slurm:
 def test_a_real_time_limit(tmp_path: Path, slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     limited = Site(tmp_path, time=3, signal_delay=60)
-    longer = {**ALONE, "method": {**ALONE["method"], "iterations": 4000}}
+    longer = {**ALONE, "method": {**ALONE["method"], "iterations": 2000}}
     limited.submit(limited.recipe(longer))
     limited.wait(timeout=1500)
     assert set(limited.states()) == {"done"}

@@ -195,6 +195,8 @@ class _Rank:
             if not image.is_file() or tools.image_digest(image) != header.image:
                 raise BadInput("is not the image that was submitted; submit again", file=image)
             place = replace(place, runtime=str(runtime), drop_caps=tools.needed_drop_caps())
+            for folder in (header.cache, header.data):  # what is bound must be there
+                Path(folder).mkdir(parents=True, exist_ok=True)
         inputs = [Path(path) for path in header.inputs.get(task.recipe, [])]
         return command(task, header.profile, place, environment, inputs=inputs)
 
