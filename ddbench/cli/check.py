@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ddbench.cluster.profile import Profile
+    from ddbench.protocols import TrainedOn
     from ddbench.recipe import Recipe
 
 HELP = "validate recipes; show keys, bytes, what is cached, estimates"
@@ -109,10 +110,7 @@ def report(recipe: Recipe, results: Path) -> dict[str, Any]:
             {"seed": seed, "file": str(path), "found": path.is_file()}
             for seed, path in files.items()
         ],
-        "experts": [
-            f"{spec.members} x {spec.network.label}, {spec.epochs} epochs on the real data"
-            for spec in recipe.networks_needed()
-        ],
+        "experts": [_expert(recipe, spec) for spec in recipe.networks_needed()],
         "bytes": {"images": size.images, "features": size.features, "labels": size.labels,
                   "total": size.total},
         "image_equivalents": (size.images + size.features) / per_image / facts.num_classes,
@@ -123,6 +121,16 @@ def report(recipe: Recipe, results: Path) -> dict[str, Any]:
         },
         "published": [item.model_dump() for item in recipe.published],
     }  # fmt: skip
+
+
+def _expert(recipe: Recipe, spec: TrainedOn) -> str:
+    """Networks trained beforehand, and for how many of the seeds they are in the cache."""
+    from ddbench import experts
+
+    keys = [experts.expert_key(recipe.dataset, spec, seed) for seed in recipe.seeds]
+    cached = sum(map(experts.known, keys))
+    what = f"{spec.members} x {spec.network.label}, {spec.epochs} epochs on the real data"
+    return f"{what}, cached for {cached} of {len(keys)} seeds"
 
 
 def _over_budget(recipe: Recipe) -> str | None:

@@ -94,12 +94,14 @@ def _folder(path: Path, variable: str) -> str:
 
 
 def _tools() -> dict[str, str]:
-    tools = {
-        "slurm": ("sbatch", "squeue"),
-        "container": ("apptainer", "singularity"),
+    from ddbench.cluster.tools import needed_drop_caps
+
+    slurm = [path for path in map(shutil.which, ("sbatch", "squeue")) if path]
+    runtimes = [path for path in map(shutil.which, ("apptainer", "singularity")) if path]
+    lacking = needed_drop_caps() if runtimes else ""
+    advice = f"; root lacks capabilities: export APPTAINER_DROP_CAPS={lacking}" if lacking else ""
+    return {
+        "slurm": ", ".join(slurm) or "no sbatch, squeue (not needed)",
+        "container": (", ".join(runtimes) or "no apptainer, singularity (not needed here)")
+        + advice,
     }
-    found = {}
-    for kind, names in tools.items():
-        paths = [path for path in map(shutil.which, names) if path]
-        found[kind] = ", ".join(paths) or f"none of {', '.join(names)} found (not needed here)"
-    return found
