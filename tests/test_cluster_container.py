@@ -11,7 +11,7 @@ from submitted import LONG, SMALL, Site
 
 from ddbench.cluster import tools
 
-pytestmark = [pytest.mark.slurm, pytest.mark.container]
+pytestmark = [pytest.mark.slurm, pytest.mark.container, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture

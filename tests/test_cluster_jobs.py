@@ -15,7 +15,7 @@ from ddbench.cluster import queueing, submitting
 from ddbench.cluster.records import Submission, submissions
 from ddbench.recipe import Recipe
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
 WITH_F = {
     **SMALL, "name": "with_f", "seeds": [0, 1],
     "features": {"source": "init", "item": "channel", "lambda_reg": 0.1},

@@ -14,7 +14,7 @@ from submitted import LONG, SMALL, Site
 from ddbench.cluster.survey import LIVE
 from ddbench.cluster.worker import IDLE_STARTS
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
 ALONE = {**LONG, "name": "alone", "seeds": [0]}
 
 
