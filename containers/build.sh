@@ -16,8 +16,8 @@ usage: containers/build.sh [ci|cpu|cuda] [-o IMAGE.sif]
   cpu   the same without CUDA
 
 IMAGE   default ddbench-VARIANT.sif here; for ci in the cache. One built from the same inputs is kept.
-Cache:  \$DDBENCH_CI_CACHE, default \${XDG_CACHE_HOME:-~/.cache}/ddbench-ci (9 GB for ci).
-Temporary files (up to 9 GB) go to \$APPTAINER_TMPDIR, default the cache.
+Cache:  \$DDBENCH_CI_CACHE, default \${XDG_CACHE_HOME:-~/.cache}/ddbench-ci (8.6 GB for ci).
+Temporary files go to \$APPTAINER_TMPDIR, default the cache.
 EOF
 }
 

@@ -18,7 +18,7 @@ usage: eval "\$(containers/get-apptainer.sh [PREFIX])"
 Puts Apptainer $VERSION (Debian sid, checked by its SHA-256) into PREFIX, unless it is there already or
 apptainer or singularity is on PATH, and prints the shell lines that make it usable.
 
-PREFIX   a new folder; default \${XDG_CACHE_HOME:-~/.cache}/ddbench-apptainer (96 MB)
+PREFIX   a new folder; default \${XDG_CACHE_HOME:-~/.cache}/ddbench-apptainer (89 MB)
 EOF
 }
 

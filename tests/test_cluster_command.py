@@ -11,7 +11,7 @@ from ddbench.cluster.plan import Task
 from ddbench.cluster.profile import Container, Profile
 from ddbench.errors import BadInput
 
-TASK = Task(0, "recipes/0/r.yaml", "r", "k", 1, "digits/r/k-s1.h5", ("evaluate",), "2/3")
+TASK = Task("recipes/0/r.yaml", "r", "k", 1, "digits/r/k-s1.h5", ("evaluate",), 0, "2/3")
 PLACE = Place(
     submission="/res/.submissions/x", results="/res", data="/data", cache="/cache",
     python="/venv/bin/python", code="c0de", image="d1e5", job="12_3", restarts=2,

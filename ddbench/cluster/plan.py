@@ -19,16 +19,12 @@ Condition = Literal["afterok", "aftercorr", "afterany"]
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What is left to do of a recipe with a seed.
+class Run:
+    """A recipe with a seed.
 
     Attributes:
         recipe: its file below the submission's folder.
         result: its file below the results folder.
-        stages: what is left, in order.
-        shards: what is left of its evaluation: parts such as ``2/3``, or ``""`` for all of it.
-        experts: keys of the networks that must be trained first.
-        family: the same without the seed: cells of one family wait for the same array.
     """
 
     recipe: str
@@ -36,6 +32,19 @@ class Cell:
     key: str
     seed: int
     result: str
+
+
+@dataclass(frozen=True)
+class Cell(Run):
+    """What is left to do of a run.
+
+    Attributes:
+        stages: what is left, in order.
+        shards: what is left of its evaluation: parts such as ``2/3``, or ``""`` for all of it.
+        experts: keys of the networks that must be trained first.
+        family: the same without the seed: cells of one family wait for the same array.
+    """
+
     stages: tuple[Stage, ...]
     shards: tuple[str, ...] = ("",)
     experts: tuple[str, ...] = ()
@@ -43,20 +52,16 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Task:
-    """One command: some stages of a cell, or one shard of its evaluation.
+class Task(Run):
+    """One command: some stages of a run, or one shard of its evaluation.
 
     Attributes:
+        number: its place in the plan.
         experts: keys of the networks that it trains for all.
     """
 
-    number: int
-    recipe: str
-    name: str
-    key: str
-    seed: int
-    result: str
     stages: tuple[Stage, ...]
+    number: int
     shard: str = ""
     experts: tuple[str, ...] = ()
 
@@ -199,8 +204,8 @@ class _Builder:
         experts: tuple[str, ...] = (),
     ) -> Task:  # fmt: skip
         task = Task(
-            len(self.plan.tasks), cell.recipe, cell.name, cell.key, cell.seed, cell.result, stages,
-            shard, experts,
+            cell.recipe, cell.name, cell.key, cell.seed, cell.result, stages,
+            len(self.plan.tasks), shard, experts,
         )  # fmt: skip
         self.plan.tasks.append(task)
         return task
