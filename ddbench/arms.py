@@ -60,6 +60,20 @@ class Arm:
         """The key of the ensemble's row, which depends on how many networks there are."""
         return fingerprint([self.key, self.plan.repeats])
 
+    @property
+    def comparable_key(self) -> str:
+        """The key of the same arm without F: arms of one key are trained and tested alike."""
+        return self._plain.key
+
+    @property
+    def comparable_ensemble_key(self) -> str:
+        """The ensemble's key of the same arm without F."""
+        return self._plain.ensemble_key
+
+    @property
+    def _plain(self) -> Arm:
+        return replace(self, features=None, weight=None)
+
 
 def arms_of(
     stored: StoredFeatures | None,

@@ -197,8 +197,9 @@ def _records(
     per_class /= torch.bincount(y, minlength=about.classes)[:, None]  # NaN without test images
     bits = right.cpu().numpy()
     for column, member in enumerate(members):
+        ensemble = member == ENSEMBLE
         yield EvaluationRecord(
-            evaluation_key=arm.ensemble_key if member == ENSEMBLE else arm.key,
+            evaluation_key=arm.ensemble_key if ensemble else arm.key,
             protocol=arm.plan.protocol,
             iteration=about.iteration,
             network=arm.network.label,
@@ -218,4 +219,5 @@ def _records(
             teacher=str(about.teachers or ""),
             teacher_bytes=float(about.teachers.bytes if about.teachers else 0),
             test_every=about.test_every,
+            comparable_key=arm.comparable_ensemble_key if ensemble else arm.comparable_key,
         )

@@ -6,8 +6,8 @@ Axes: R rows, K classes, n test images.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ TABLE = "evaluations"
 CORRECT = "predictions/correct"
 PRESENT = "predictions/present"
 ACCURACIES = ("accuracy", "best_accuracy", "train_accuracy", "per_class")
+
+Columns = dict[str, list[Any]]
+"""The table by column, each of R values; ``per_class`` holds arrays [K]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,8 @@ class EvaluationRecord:
             accuracy), whose weights of ``teacher_bytes`` a user needs, too; empty without.
         test_every: epochs between the tests that ``best_accuracy`` is the maximum of; 0 = none, or
             not recorded (files of earlier releases).
+        comparable_key: the evaluation key of the same training without F, so that scores with F and
+            without are known to be trained and tested alike; empty where not recorded.
     """
 
     evaluation_key: str
@@ -60,6 +65,7 @@ class EvaluationRecord:
     teacher: str = ""
     teacher_bytes: float = 0.0
     test_every: int = 0
+    comparable_key: str = ""
 
 
 def encode_evaluations(records: Sequence[EvaluationRecord]) -> dict[str, Leaf]:
@@ -69,12 +75,12 @@ def encode_evaluations(records: Sequence[EvaluationRecord]) -> dict[str, Leaf]:
         ValueError: rows that differ in the number of classes or of test images; a zero character
             in text; an accuracy that is no fraction.
     """
-    if problem := _no_fraction(records):
-        raise ValueError(problem)
     classes = _one_length("per_class", [np.shape(record.per_class) for record in records]) or 1
-    columns: dict[str, list[Any]] = {
+    columns: Columns = {
         name: [_stored(getattr(record, name)) for record in records] for name in schema.COLUMNS
     }
+    if problem := _no_fraction(columns):
+        raise ValueError(problem)
     widths = {
         name: max(map(len, columns[name]), default=1)
         for name, (kind, _) in schema.COLUMNS.items()
@@ -116,15 +122,15 @@ def _one_length(name: str, shapes: Sequence[tuple[int, ...]]) -> int:
     return shapes[0][0] if shapes else 0
 
 
-def decode_evaluations(file: TreeFile, *, predictions: bool) -> tuple[EvaluationRecord, ...]:
-    """The rows of an open file; ``correct`` stays None without ``predictions``.
+def decode_columns(file: TreeFile) -> Columns:
+    """The table of an open file.
 
     Raises:
         BadInput: the table is missing, damaged or lacks a column, or holds an accuracy that is no
             fraction.
     """
     table: Any = file.leaf(TABLE).value
-    columns: dict[str, list[Any]] = {}
+    columns: Columns = {}
     for name, (kind, _) in schema.COLUMNS.items():
         if name in table.dtype.names:
             columns[name] = _column(kind, table[name])
@@ -132,26 +138,35 @@ def decode_evaluations(file: TreeFile, *, predictions: bool) -> tuple[Evaluation
             columns[name] = [schema.ADDED_COLUMNS[name]] * len(table)
         else:
             raise file.bad(f"'{TABLE}' has no column '{name}'")
-    correct = _decode_predictions(file, len(table)) if predictions else [None] * len(table)
-    records = tuple(
-        EvaluationRecord(**{name: column[row] for name, column in columns.items()}, correct=bits)
-        for row, bits in enumerate(correct)
-    )
-    if problem := _no_fraction(records):
+    if problem := _no_fraction(columns):
         raise file.bad(f"'{TABLE}': {problem}")
-    return records
+    return columns
 
 
-def _no_fraction(records: Sequence[EvaluationRecord]) -> str | None:
+def records_of(columns: Columns, correct: Sequence[Array | None] = ()) -> list[EvaluationRecord]:
+    """The rows of a table; ``correct`` is None in all of them unless given, one per row."""
+    rows = zip(*columns.values(), strict=True)
+    records = [EvaluationRecord(**dict(zip(columns, row, strict=True))) for row in rows]
+    if not correct:
+        return records
+    return [replace(row, correct=bits) for row, bits in zip(records, correct, strict=True)]
+
+
+def decode_evaluations(file: TreeFile) -> tuple[EvaluationRecord, ...]:
+    """The rows of an open file with their predictions; raises as ``decode_columns``."""
+    columns = decode_columns(file)
+    return tuple(records_of(columns, _decode_predictions(file, len(columns["accuracy"]))))
+
+
+def _no_fraction(columns: Mapping[str, Sequence[Any]]) -> str | None:
     """What is wrong with the first accuracy outside of [0, 1]; all but the final may be NaN."""
-    for record in records:
-        for name in ACCURACIES:
-            values = np.asarray(getattr(record, name), dtype=np.float64)
-            known = (values >= 0) & (values <= 1)
-            if name != "accuracy":
-                known |= np.isnan(values)
-            if not known.all():
-                return f"{name} is {values[~known].flat[0]:g}; accuracies are fractions from 0 to 1"
+    for name in ACCURACIES:
+        values = np.asarray(columns[name], dtype=np.float64)
+        known = (values >= 0) & (values <= 1)
+        if name != "accuracy":
+            known |= np.isnan(values)
+        if not known.all():
+            return f"{name} is {values[~known].flat[0]:g}; accuracies are fractions from 0 to 1"
     return None
 
 

@@ -87,7 +87,7 @@ def read(path: Path) -> Result:
             synthetic=sets.read("synthetic") if has_set else None,
             views=decode_views(file),
             snapshots={number: sets.read(f"snapshots/{number}") for number in _iterations(file)},
-            evaluations=decode_evaluations(file, predictions=True),
+            evaluations=decode_evaluations(file),
             log=_log(file),
             x_dtype=_x_dtype(file),
         )

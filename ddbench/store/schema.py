@@ -190,10 +190,14 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "teacher": ("text", "networks that labelled the images while training; empty: none"),
         "teacher_bytes": ("float64", "size of those networks' weights"),
         "test_every": ("int64", "epochs between the tests of best_accuracy; 0: not recorded"),
+        "comparable_key": ("text", "the evaluation_key without F; empty: not recorded"),
     }
 )
 ADDED_COLUMNS: Mapping[str, object] = MappingProxyType(
-    {"role": "set", "lr": float("nan"), "teacher": "", "teacher_bytes": 0.0, "test_every": 0}
+    {
+        **{"role": "set", "lr": float("nan"), "teacher": "", "teacher_bytes": 0.0},
+        **{"test_every": 0, "comparable_key": ""},
+    }
 )
 """Columns that files of earlier releases lack, and what they then hold."""
 

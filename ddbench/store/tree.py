@@ -40,6 +40,20 @@ class Leaf:
     attrs: Mapping[str, Attribute] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """A dataset without its values."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    attrs: Mapping[str, Attribute]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values, uncompressed."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
 # --- writing -----------------------------------------------------------------------------------
 
 
@@ -145,6 +159,17 @@ class TreeFile:
         """The stored dtype at ``path``, without reading it."""
         dtype: np.dtype[Any] = self._file[path].dtype
         return dtype
+
+    def outline(self, path: str) -> Outline:
+        """What is stored at ``path``, without reading the values and so without checking them.
+
+        Raises:
+            BadInput: it is missing.
+        """
+        if path not in self._file:
+            raise self.bad(f"has no '{path}', which it should hold")
+        node = self._file[path]
+        return Outline(node.shape, node.dtype, self._attributes(node))
 
     def bad(self, problem: str) -> BadInput:
         """The error for a file that cannot be used."""
