@@ -17,6 +17,26 @@ class Herding(Coreset):
 
     toy: ClassVar = {"epochs": 1}
     title: ClassVar[str] = "Herding"
+    bibtex: ClassVar[str] = """\
+@inproceedings{welling2009herding,
+  title = {Herding Dynamical Weights to Learn},
+  author = {Welling, Max},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  pages = {1121--1128},
+  year = {2009}
+}
+
+@inproceedings{rebuffi2017icarl,
+  title = {{iCaRL}: Incremental Classifier and Representation Learning},
+  author = {Rebuffi, Sylvestre-Alvise and Kolesnikov, Alexander and Sperl, Georg and \
+Lampert, Christoph H.},
+  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition (CVPR)},
+  pages = {2001--2010},
+  year = {2017},
+  eprint = {1611.07725},
+  archivePrefix = {arXiv}
+}"""
+
     name: Literal["herding"] = "herding"
 
     def images(self, task: Task) -> Tensor:

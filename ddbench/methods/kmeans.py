@@ -20,6 +20,17 @@ class KMeans(Coreset):
 
     toy: ClassVar = {"epochs": 1}
     title: ClassVar[str] = "K-means"
+    bibtex: ClassVar[str] = """\
+@article{lloyd1982kmeans,
+  title = {Least Squares Quantization in {PCM}},
+  author = {Lloyd, Stuart P.},
+  journal = {IEEE Transactions on Information Theory},
+  volume = {28},
+  number = {2},
+  pages = {129--137},
+  year = {1982}
+}"""
+
     name: Literal["kmeans"] = "kmeans"
     centres: Literal["nearest", "centroid"] = Field(
         "nearest", description="nearest: the real image next to a centre; centroid: the centre"
