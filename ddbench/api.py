@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -33,6 +33,9 @@ from ddbench.protocols import EvaluationSpec
 from ddbench.randomness import Streams
 from ddbench.recipe import Recipe
 from ddbench.store import EvaluationRecord
+
+if TYPE_CHECKING:
+    from ddbench.leaderboard.compare import Comparison
 
 
 class SetDataset(Dataset[tuple[Tensor, ...]]):
@@ -172,15 +175,68 @@ def evaluate_foreign(
     return [runner.run(recipe, seed, folder, device=device).path for seed in recipe.seeds]
 
 
-def table(paths: Sequence[str | Path], *, fmt: str = "github", by_bytes: bool = False) -> str:
-    """The table of all results below ``paths``; see docs/tables.md.
+def table(
+    paths: Sequence[str | Path],
+    *,
+    fmt: str = "github",
+    pivot_by: str | None = None,
+    by_bytes: bool = False,
+    division: str | None = None,
+    view: str = "default",
+    published: bool = False,
+    costs: bool = False,
+    bibtex: bool = False,
+) -> str:
+    """The table of all results below ``paths``, as ``ddbench table`` prints it (docs/tables.md).
+
+    Args:
+        fmt: ``github``, ``latex``, ``csv``, ``html`` or ``json``.
+        pivot_by: ``networks``, ``ipc`` or ``datasets``: its values become columns.
+        by_bytes: sort by bytes and compare at equal bytes, instead of by IPC.
+        division: ``hard``, ``soft``, ``teacher`` or ``features``: only those rows.
+        view: ``default``, ``ddranking``, ``dcbench`` or ``ranks``.
+        published: with the published numbers of the table's cells.
+        costs: with seconds, peak memory and device.
+        bibtex: the BibTeX of the methods shown, in place of the table.
 
     Raises:
-        BadInput: a folder that does not exist, or an unknown format.
+        BadInput: a folder that does not exist, an unknown name, or options that exclude each other.
     """
     from ddbench import leaderboard
 
-    return leaderboard.table([Path(path) for path in paths], fmt=fmt, by_bytes=by_bytes)
+    return leaderboard.table(
+        [Path(path) for path in paths], fmt=fmt, pivot_by=pivot_by, by_bytes=by_bytes,
+        division=division, view=view, published=published, costs=costs, bibtex=bibtex,
+    )  # fmt: skip
 
 
-__all__ = ["SetDataset", "evaluate", "evaluate_foreign", "load", "read_recipe", "run", "table"]
+def compare(
+    a: str | Path,
+    b: str | Path,
+    *,
+    results: str | Path | None = None,
+    networks: Sequence[str] = (),
+    alpha: float = 0.05,
+) -> Comparison:
+    """Compare two methods or runs in pairs, as ``ddbench compare`` does (docs/compare.md).
+
+    Args:
+        a, b: a result file, a folder of them, or, below ``results``, a recipe's name, one with
+            ``:SEED``, a set's key, or a method. The same twice compares networks with F to those
+            without.
+        results: where names are looked up; None = ``DDBENCH_RESULTS``, else ``results``.
+        networks: only these architectures; empty = all.
+        alpha: error that a verdict accepts.
+
+    Raises:
+        BadInput: an unknown or ambiguous name, nothing to compare, or different test images.
+    """
+    from ddbench.leaderboard.compare import compare as compared
+
+    folder = results_root() if results is None else Path(results)
+    return compared(str(a), str(b), results=folder, networks=networks, alpha=alpha)
+
+
+__all__ = [
+    "SetDataset", "compare", "evaluate", "evaluate_foreign", "load", "read_recipe", "run", "table",
+]  # fmt: skip

@@ -18,17 +18,16 @@ percentages into the exponentials, which takes the scores out of [0, 1]: see ``p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ddbench.protocols import roles_of
-
-if TYPE_CHECKING:
-    from ddbench.store import EvaluationRecord
+from ddbench.statistics import Interval, interval_of
 
 DAGGER = "\N{DAGGER}"
 TEST_SELECTED = "best_on_test"
@@ -40,6 +39,39 @@ Round = tuple[int, int]
 _Rounds = dict[Round, float]
 _Trained = tuple[str, bool]
 """A role, and whether with F."""
+
+Name = Literal["hlr", "ior", "lrs", "ars"]
+NEEDS: Mapping[Name, tuple[str, ...]] = MappingProxyType(
+    {
+        "hlr": ("real", "hard"),
+        "ior": ("set", "random"),
+        "lrs": ("set", "random", "real", "hard"),
+        "ars": ("set", "random", "set_plain", "random_plain"),
+    }
+)
+"""What each score compares; ``hard`` stands for the networks of A_hard, see ``ranking_of``."""
+
+
+class Scored(Protocol):
+    """What of a score is ranked: an ``EvaluationRecord``, or a row of a table that has as much."""
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def network(self) -> str: ...
+    @property
+    def network_seed(self) -> int: ...
+    @property
+    def used_features(self) -> bool: ...
+    @property
+    def selection(self) -> str: ...
+    @property
+    def accuracy(self) -> float: ...
+    @property
+    def best_accuracy(self) -> float: ...
+
 
 # --- per round -----------------------------------------------------------------------------------
 
@@ -130,9 +162,15 @@ def _weight(value: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """One score per round, float64 [rounds], with its mean and population standard deviation."""
+    """One score per round, with its mean and population standard deviation.
+
+    Attributes:
+        rounds: float64 [rounds].
+        seeds: the seed of the set of every round, [rounds]; empty: all are of one set.
+    """
 
     rounds: Values
+    seeds: Sequence[int] = ()
 
     @property
     def mean(self) -> float:
@@ -143,6 +181,19 @@ class Score:
     def std(self) -> float:
         """Standard deviation over the rounds, ddof 0 as DD-Ranking."""
         return float(self.rounds.std())
+
+    @property
+    def by_set(self) -> list[list[float]]:
+        """The rounds of every set."""
+        sets: dict[int, list[float]] = {}
+        for seed, value in zip(self.seeds or [0] * len(self.rounds), self.rounds, strict=True):
+            sets.setdefault(seed, []).append(float(value))
+        return list(sets.values())
+
+    @property
+    def interval(self) -> Interval | None:
+        """The 95 % interval of the mean (``statistics.interval_of``); None for a single round."""
+        return interval_of(self.by_set)
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} ± {self.std:.3f}"
@@ -164,7 +215,7 @@ VARIANTS: Mapping[Variant, str] = {"final": "accuracy", "max_over_eval": "best_a
 
 
 def ranking_of(
-    sets: Mapping[int, Sequence[EvaluationRecord]],
+    sets: Mapping[int, Sequence[Scored]],
     *,
     w: float = 0.5,
     g: float = 0.5,
@@ -197,21 +248,60 @@ def ranking_of(
         ValueError: records of more than one protocol or network, two of one round and role, or
             accuracies that are no fractions.
     """
-    every = [record for records in sets.values() for record in records]
     for name in ("protocol", "network"):
-        found = sorted({getattr(record, name) for record in every})
+        found = sorted({getattr(record, name) for records in sets.values() for record in records})
         if len(found) > 1:
             raise ValueError(f"scores of several {name}s cannot be ranked as one: {found}")
-    hard = "set_hard" if every and "set_hard" in roles_of(every[0].protocol) else "set"
     return {
-        variant: _ranking(_accuracies(sets, column), hard, used_features, w, g, percent_bug)
+        variant: _ranking(_compared(sets, column, used_features), w, g, percent_bug)
         for variant, column in VARIANTS.items()
     }
 
 
-def _accuracies(
-    sets: Mapping[int, Sequence[EvaluationRecord]], column: str
-) -> dict[_Trained, _Rounds]:
+def lacking(
+    sets: Mapping[int, Sequence[Scored]],
+    *,
+    used_features: bool = False,
+    variant: Variant = "final",
+) -> dict[Name, tuple[str, ...]]:
+    """Per score, the roles without any network, because of which it is None.
+
+    A score of which every role is there is None, too, where no round has all of them.
+
+    Args:
+        sets, used_features: as in ``ranking_of``.
+        variant: the accuracies that count.
+
+    Raises:
+        BadInput, ValueError: as ``ranking_of``.
+    """
+    compared = _compared(sets, VARIANTS[variant], used_features)
+    named = {"hard": _hard_role(sets)}
+    return {
+        name: tuple(named.get(role, role) for role in needed if not compared[role])
+        for name, needed in NEEDS.items()
+    }
+
+
+def _hard_role(sets: Mapping[int, Sequence[Scored]]) -> str:
+    """The role that trains on hard labels: the set's own where the protocol has no other."""
+    protocols = {record.protocol for records in sets.values() for record in records}
+    return "set_hard" if any("set_hard" in roles_of(name) for name in protocols) else "set"
+
+
+def _compared(
+    sets: Mapping[int, Sequence[Scored]], column: str, used_features: bool
+) -> dict[str, _Rounds]:
+    """The accuracies of every role in ``NEEDS``, by round."""
+    found = _accuracies(sets, column)
+    own = {role: found.get((role, used_features), {}) for role in ("set", "set_plain")}
+    baselines = {role: found.get((role, False), {}) for role in ("random", "random_plain")}
+    hard = found.get((_hard_role(sets), False), {})
+    real = _for_every_round(found.get(("real", False), {}), hard)
+    return {**own, **baselines, "hard": hard, "real": real}
+
+
+def _accuracies(sets: Mapping[int, Sequence[Scored]], column: str) -> dict[_Trained, _Rounds]:
     """Accuracies of the networks that were trained alike, by round."""
     found: dict[_Trained, _Rounds] = {}
     for seed, records in sets.items():
@@ -228,30 +318,25 @@ def _accuracies(
     return found
 
 
-def _ranking(
-    found: dict[_Trained, _Rounds],
-    hard_role: str,
-    used_features: bool,
-    w: float,
-    g: float,
-    percent_bug: bool,
-) -> Ranking:
-    own, plain = (found.get((role, used_features), {}) for role in ("set", "set_plain"))
-    random, random_plain = (found.get((role, False), {}) for role in ("random", "random_plain"))
-    hard = found.get((hard_role, False), {})
-    real = _for_every_round(found.get(("real", False), {}), hard)
-    ranking = Ranking()
-    if pair := _paired(real, hard):
-        ranking = replace(ranking, hlr=Score(hlr(*pair)))
-    if pair := _paired(own, random):
-        ranking = replace(ranking, ior=Score(ior(*pair)))
-    if all_ := _paired(own, random, real, hard):
-        score = lrs(ior(*all_[:2]), hlr(*all_[2:]), w, percent_bug=percent_bug)
-        ranking = replace(ranking, lrs=Score(score))
-    if all_ := _paired(own, random, plain, random_plain):
-        score = ars(ior(*all_[:2]), ior(*all_[2:]), g, percent_bug=percent_bug)
-        ranking = replace(ranking, ars=Score(score))
-    return ranking
+def _ranking(compared: dict[str, _Rounds], w: float, g: float, percent_bug: bool) -> Ranking:
+    def label_robust(own: Values, random: Values, real: Values, hard: Values) -> Values:
+        return lrs(ior(own, random), hlr(real, hard), w, percent_bug=percent_bug)
+
+    def augmentation_robust(
+        own: Values, random: Values, own_plain: Values, random_plain: Values
+    ) -> Values:
+        return ars(ior(own, random), ior(own_plain, random_plain), g, percent_bug=percent_bug)
+
+    formulas: dict[Name, Callable[..., Values]] = {
+        "hlr": hlr, "ior": ior, "lrs": label_robust, "ars": augmentation_robust
+    }  # fmt: skip
+    found: dict[str, Score] = {}
+    for name, needed in NEEDS.items():
+        rounds = sorted(set.intersection(*(set(compared[role]) for role in needed)))
+        if rounds:
+            values = ([compared[role][each] for each in rounds] for role in needed)
+            found[name] = Score(formulas[name](*values), tuple(seed for seed, _ in rounds))
+    return Ranking(**found)
 
 
 def _for_every_round(real: _Rounds, rounds: Iterable[Round]) -> _Rounds:
@@ -264,13 +349,7 @@ def _for_every_round(real: _Rounds, rounds: Iterable[Round]) -> _Rounds:
     return filled
 
 
-def _paired(*roles: _Rounds) -> list[Values] | None:
-    """Accuracies of the rounds that all roles have, in one order; None if there are none."""
-    rounds = sorted(set.intersection(*map(set, roles)))
-    return [np.array([role[each] for each in rounds]) for role in roles] if rounds else None
-
-
-def lines(sets: Mapping[int, Sequence[EvaluationRecord]]) -> Iterator[str]:
+def lines(sets: Mapping[int, Sequence[Scored]]) -> Iterator[str]:
     """The scores that records of one network allow, as text: one line per protocol and use of F.
 
     A line says which of the networks that it compares owe something to the test set.
@@ -298,7 +377,7 @@ def lines(sets: Mapping[int, Sequence[EvaluationRecord]]) -> Iterator[str]:
             yield f"{protocol}{' with F' if features else ''}: {text} ({rounds} rounds){chosen}"
 
 
-def _test_selected(sets: Mapping[int, Sequence[EvaluationRecord]], features: bool) -> str:
+def _test_selected(sets: Mapping[int, Sequence[Scored]], features: bool) -> str:
     """A note on roles of which a set or a rate was chosen by test accuracy; empty without any."""
     roles = {
         record.role

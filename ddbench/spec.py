@@ -6,6 +6,7 @@ keys. The loader here follows the YAML 1.2 core schema instead and refuses repea
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -16,6 +17,7 @@ from typing import Any, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
+from yaml.composer import Composer
 
 from ddbench.errors import BadInput, nearest
 
@@ -79,19 +81,21 @@ def fingerprint(data: object) -> str:
 # --- YAML --------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the YAML 1.2 core schema, without repeated keys and aliases."""
+class _Rules:
+    """What makes a loader of PyYAML one of the YAML 1.2 core schema, without repeated keys and
+    aliases."""
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+    def compose_node(self: Any, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
+            event = self.peek_event()
             raise BadInput(
                 f"line {event.start_mark.line + 1}: aliases are not read; "
                 f"write the value of *{event.anchor} out"
             )
-        return super().compose_node(parent, index)
+        node: yaml.Node | None = Composer.compose_node(self, parent, index)
+        return node
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self: Any, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
             key = getattr(key_node, "value", None)
@@ -101,7 +105,25 @@ class _Loader(yaml.SafeLoader):
                 line = key_node.start_mark.line + 1
                 raise BadInput(f"key '{key}' is written twice (line {line}); keep one", field=key)
             seen.add(str(key))
-        return super().construct_mapping(node, deep=deep)
+        found: dict[Any, Any] = yaml.SafeLoader.construct_mapping(self, node, deep=deep)
+        return found
+
+
+class _Loader(_Rules, yaml.SafeLoader):
+    """Parses in Python; says best what is wrong with a text."""
+
+
+_LOADERS: list[Any] = [_Loader]
+if yaml.__with_libyaml__:
+
+    class _FastLoader(_Rules, Composer, yaml.CSafeLoader):
+        """Parses with libyaml, which counts over thousands of result files."""
+
+        def __init__(self, stream: str) -> None:
+            yaml.CSafeLoader.__init__(self, stream)
+            Composer.__init__(self)
+
+    _LOADERS.insert(0, _FastLoader)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -111,7 +133,8 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-_Loader.yaml_implicit_resolvers = {}
+for _loader in _LOADERS:
+    _loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
@@ -123,7 +146,7 @@ for _tag, _pattern, _first in (
         "-+0123456789.",
     ),
 ):
-    for _end in (_Loader, _Dumper):
+    for _end in (*_LOADERS, _Dumper):
         _end.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
 
@@ -140,13 +163,17 @@ def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     return int(str(loader.construct_scalar(node)))  # "010" is ten, not eight
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _decimal)
+for _loader in _LOADERS:
+    _loader.add_constructor("tag:yaml.org,2002:int", _decimal)
 
 
 def load_yaml(text: str, *, file: object | None = None) -> Any:
     """Parse YAML text by the rules of this module; raises ``BadInput`` with the line."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+        for loader in _LOADERS[:-1]:
+            with contextlib.suppress(yaml.YAMLError):  # the last one words it better
+                return yaml.load(text, Loader=loader)  # noqa: S506 - a subclass of SafeLoader
+        return yaml.load(text, Loader=_LOADERS[-1])  # noqa: S506
     except BadInput as error:
         raise error.at(file=file) from None
     except yaml.YAMLError as error:

@@ -21,6 +21,7 @@ FOREIGN = {
 SURFACE = {
     "cancel": {"--results", "--json"},
     "check": {"--set", "--seeds", "--results", "--json", "--schema", "--cluster", "--image"},
+    "compare": {"--results", "--networks", "--alpha", "--json"},
     "doctor": {"--json"},
     "evaluate": {
         "--dataset", "--networks", "--protocol", "--repeats", "--like", "--set", "--results",
@@ -31,6 +32,7 @@ SURFACE = {
     "inspect": {"--probe", "--json", *FOREIGN},
     "list": {"--json"},
     "logs": {"--results", "--lines", "--json"},
+    "report": {"-o", "--figures", "--embedding"},
     "retry": {"--cluster", "--image", "--wait", "--json"},
     "run": {
         "--set", "--seeds", "--results", "--device", "--stages", "--shard", "--toy", "--verify",
@@ -42,7 +44,10 @@ SURFACE = {
         "--set", "--seeds", "--results", "--cluster", "--image", "--dry-run", "--wait",
         "--no-check", "--json",
     },
-    "table": {"--format", "--by-bytes", "--published", "-o"},
+    "table": {
+        "--format", "--pivot", "--by-bytes", "--division", "--view", "--published", "--costs",
+        "--bibtex", "-o",
+    },
 }  # fmt: skip
 
 TINY = """
@@ -91,7 +96,8 @@ def test_every_command_has_help_with_an_example(
     "words",
     [
         ["--help"], ["list", "recipes"], ["list", "networks"], ["list", "protocols"],
-        ["list", "importers"], ["evaluate", "--help"], ["check", "cifar10_dc_ipc10"],
+        ["list", "importers"], ["evaluate", "--help"], ["compare", "--help"], ["report", "--help"],
+        ["check", "cifar10_dc_ipc10"],
         ["submit", "cifar10_dc_ipc10", "--dry-run", "--cluster", "test"],
         ["status"], ["retry", "--help"], ["cancel", "--help"], ["logs", "--help"],
     ],
@@ -170,6 +176,8 @@ def test_toy_results_are_in_no_table(tiny: Path, capsys: pytest.CaptureFixture[s
         (["check"], "at least one recipe"),
         (["list", "recipees"], "invalid choice"),
         (["table", "nowhere"], "nowhere"),
+        (["compare", "nowhere", "nowhere.h5"], "nowhere"),
+        (["report", "nowhere", "-o", "x.html"], "nowhere"),
         (["show", "nowhere.h5", "-o", "x.png"], "nowhere.h5"),
         (["inspect", "nowhere.h5"], "nowhere.h5"),
         (["evaluate", "nowhere.pt"], "nowhere.pt: no such file or folder"),

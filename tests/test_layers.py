@@ -13,21 +13,29 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "ddbench"
 
 ORDER = """
-errors places content spec plugins randomness distilled progress stopping scheduled store
+errors places content spec statistics plugins randomness distilled progress stopping scheduled store
 file_kinds views_replay networks augment datasets zca data importers exporters
 features.spec features.budget features.transform features.metrics features.contrast features
-protocols methods recipe_checks recipe recipe_files arms experts standing estimates schema
+protocols methods published recipe_checks recipe recipe_files arms experts standing estimates schema
 stack label_losses mixing expansion objective training engine trained features.source
 synthetic task matching
 methods.*
-provenance job importing distilling lessons rate_search evaluation baselines scoring runner
-toy verification ranking scores leaderboard show probing inspection exporting reevaluation
+scalars tracking provenance job importing distilling lessons rate_search evaluation baselines
+scoring runner
+toy verification ranking scores leaderboard show probing inspection exporting report
+reevaluation
 cluster api cli __main__
 """.split()
 
 ONLY_IN = {
     "h5py": {"store"},
-    "pandas": {"leaderboard"},
+    "pandas": {"leaderboard", "report"},
+    "jinja2": {"leaderboard", "report"},
+    "plotly": {"report"},
+    "matplotlib": {"report"},
+    "statsmodels": {"statistics"},
+    "tensorboard": {"tracking"},
+    "wandb": {"tracking"},
     "tabulate": {"leaderboard"},
     "yaml": {"spec"},
     "argparse": {"cli"},
@@ -37,9 +45,9 @@ ONLY_IN = {
     "submitit": {"cluster"},
 }
 TORCH_FREE = (
-    "errors places content spec plugins stopping scheduled networks augment datasets importers "
-    "exporters features.spec features.budget protocols methods recipe_checks recipe recipe_files "
-    "arms experts standing estimates schema provenance cluster cli"
+    "errors places content spec published plugins stopping scheduled networks augment datasets "
+    "importers exporters features.spec features.budget protocols methods recipe_checks recipe "
+    "recipe_files arms experts standing estimates schema provenance cluster cli"
 ).split()
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ddbench import store
 from ddbench.arms import recipe_arms
-from ddbench.ranking import Score, ars, hlr, ior, lines, lrs, ranking_of
+from ddbench.ranking import Score, ars, hlr, ior, lacking, lines, lrs, ranking_of
 from ddbench.recipe import Recipe
 from ddbench.scores import rankings
 from ddbench.store import EvaluationRecord
@@ -223,6 +223,29 @@ def test_rounds_are_paired_by_the_seed_of_their_set() -> None:
     ranking = ranking_of(sets)["final"]
     assert ranking.ior is not None
     close(ranking.ior.rounds, [0.2, 0.25, 0.8])  # seeds 5, 5 and 7
+
+
+def test_a_score_knows_the_set_of_every_round() -> None:
+    ior_ = ranking_of({4: records("set", "random"), 7: records("set", "random")})["final"].ior
+    assert ior_ is not None and ior_.by_set == [pytest.approx([0.2, 0.25])] * 2
+    assert ior_.interval is not None and ior_.interval.method == "t over sets"
+    assert ior_.interval.low == ior_.interval.high == pytest.approx(0.225)
+    alone = ranking_of({4: records("set", "random")})["final"].ior
+    assert alone is not None and alone.interval is not None
+    assert alone.interval.method == "t over networks of one set"
+    # 0.2 and 0.25: 0.025 times 12.7062, t with 1 degree of freedom
+    assert alone.interval.low == pytest.approx(0.225 - 0.025 * 12.706204736)
+    assert Score(np.array([0.5])).interval is None
+
+
+def test_what_a_score_lacks() -> None:
+    found = lacking({0: records("set", "random", "real")})
+    assert found == {
+        "hlr": ("set_hard",), "ior": (), "lrs": ("set_hard",), "ars": ("set_plain", "random_plain")
+    }  # fmt: skip
+    hard = {0: _by(records("random"), "ddranking-hard")}
+    assert lacking(hard)["hlr"] == ("real", "set")
+    assert lacking({0: records()}, variant="max_over_eval")["ior"] == ("set", "random")
 
 
 def test_two_scores_of_one_round_are_refused() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
+from ddbench import spec
 from ddbench.errors import BadInput, nearest, unknown
 from ddbench.spec import Spec, dump_yaml, fingerprint, load_yaml, read_yaml
 
@@ -49,6 +50,16 @@ from ddbench.spec import Spec, dump_yaml, fingerprint, load_yaml, read_yaml
 def test_core_schema(text: str, value: object) -> None:
     found = load_yaml(text)
     assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("loader", spec._LOADERS)
+def test_with_libyaml_and_without(loader: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spec, "_LOADERS", [loader])
+    for test in (test_core_schema, test_refused_yaml):
+        (mark,) = test.pytestmark  # type: ignore[attr-defined]
+        for text, expected in mark.args[1]:
+            if test is test_core_schema or "line" not in expected:  # libyaml counts otherwise
+                test(text, expected)
 
 
 def test_nan_is_a_number() -> None:

@@ -458,8 +458,10 @@ def test_an_edited_value_is_found_and_an_added_one_ignored(tmp_path: Path) -> No
     with h5py.File(path, "r+") as file:
         file["synthetic/mine"] = np.zeros(2)
         file.attrs["mine"] = "kept"
+        file.attrs["none"], file.attrs["empty"] = h5py.Empty("f"), np.zeros(0)
     found = store.read(path)
     assert set_bits(found.synthetic) == set_bits(small_set()) and found.attrs["mine"] == "kept"
+    assert "none" not in found.attrs and found.attrs["empty"].shape == (0,)
     with h5py.File(path, "r+") as file:
         file["synthetic/x"][0, 0, 0, 0] += 1
     with pytest.raises(BadInput, match="'synthetic/x' does not match its checksum"):

@@ -7,27 +7,28 @@ status) of runs that are not done (their scores so far are rows with that status
 
 from __future__ import annotations
 
-import json
 import logging
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from math import prod
+from itertools import compress
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ddbench import datasets, store
-from ddbench.arms import ENSEMBLE
+from ddbench import store
+from ddbench.arms import ENSEMBLE, OWN
 from ddbench.errors import BadInput
-from ddbench.features.budget import BYTES_OF
-from ddbench.recipe import Recipe
+from ddbench.leaderboard.recipe_facts import RecipeFacts, Row, Scored
 from ddbench.recipe_files import from_yaml
-from ddbench.store import EvaluationRecord, Header
+from ddbench.store import Header
+from ddbench.store.evaluations import Columns
 from ddbench.toy import FOLDER as TOY_FOLDER
 
 log = logging.getLogger(__name__)
-
-Row = dict[str, object]
 
 DONE = "done"
 COLUMNS: Mapping[str, str] = MappingProxyType(
@@ -42,7 +43,10 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "network": "architecture that was trained on the set",
         "network_seed": "seed of that network; -1 = ensemble",
         "ensemble": "whether the mean logits of all networks were scored",
+        "role": "what the network was trained on: set, or a baseline of the protocol",
         "evaluation_key": "identifies all that changes a score of a stored set",
+        "comparable": "the evaluation key without F: equal where trained and tested alike",
+        "division": "hard, soft, teacher or features: what is learned from besides the images",
         "protocol": "name of the evaluation protocol",
         "tta": "test-time augmentation",
         "selection": "how the scored snapshot was chosen",
@@ -51,17 +55,30 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "has_features": "whether the set has F",
         "fixed_images": "whether F was made on images that stay as initialised",
         "features": "source, item, granularity and lambda of F; empty without",
-        "bytes": "what has to be stored to train so: images, labels, F if used, a teacher",
+        "bytes": "what has to be stored to train so: the sum of the four parts",
+        "image_bytes": "bytes of the images",
+        "label_bytes": "bytes of the labels, stored views among them",
+        "feature_bytes": "bytes of F, if it is used",
+        "teacher_bytes": "bytes of the weights of a teacher that labels while networks train",
         "teacher": "the networks that labelled images while training; empty: none",
         "image_equivalents": "bytes of images, and F if used, per class, in float32 images",
+        "test_size": "images of the test set",
         "accuracy": "fraction, at the final epoch",
         "best_accuracy": "fraction, best over training, selected on the test set",
         "train_accuracy": "fraction, on the synthetic set",
         "epochs": "epochs trained",
+        "lr": "learning rate at the start of training",
         "seconds": "training and testing one network",
         "distill_seconds": "making the set",
         "peak_memory_bytes": "highest memory use of the run",
         "device": "what computed it",
+        "ddbench": "version that made the file",
+        "git": "commit of the code that made the file",
+        "torch": "version of torch",
+        "image": "container images that it was made in; empty: none",
+        "job": "the scheduler's jobs that worked on it; empty: none",
+        "finished": "time, ISO 8601",
+        "restarts": "how often work on it was started again",
         "set_selected": "whether whoever published the set chose it by its test accuracy",
         "published_accuracy": "the paper's number for this row, percent",
         "published_std": "the paper's spread, percent",
@@ -70,13 +87,39 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "path": "the result file",
     }
 )
+_TYPES = {
+    **dict.fromkeys(("ipc", "test_size"), "Int64"),  # which may be missing
+    **dict.fromkeys(("seed", "network_seed", "iteration", "epochs", "restarts"), "int64"),
+    **dict.fromkeys(
+        ("ensemble", "used_features", "has_features", "fixed_images", "set_selected"), "bool"
+    ),
+    **dict.fromkeys(
+        (
+            *("bytes", "image_bytes", "label_bytes", "feature_bytes", "teacher_bytes"),
+            *("image_equivalents", "accuracy", "best_accuracy", "train_accuracy", "lr", "seconds"),
+            *("distill_seconds", "peak_memory_bytes", "published_accuracy", "published_std"),
+        ),
+        "float64",
+    ),
+}
+"""Columns that are not text."""
+_RECORDED = (
+    *("network", "network_seed", "role", "evaluation_key", "protocol", "tta", "selection"),
+    *("iteration", "used_features", "teacher", "accuracy", "best_accuracy", "train_accuracy"),
+    *("epochs", "lr", "seconds"),
+)
+_PROVENANCE = ("ddbench", "git", "torch", "image", "job", "finished")
 
 
-def collect(paths: Sequence[Path]) -> pd.DataFrame:
+def collect(paths: Sequence[Path], *, baselines: bool = False) -> pd.DataFrame:
     """All scores of the result files at or below ``paths``, sorted by path.
 
     Folders are searched for ``*.h5``; hidden ones below them are skipped. A file that cannot be
     used is logged and listed in ``attrs['rejected']``, and does not stop the rest.
+
+    Args:
+        baselines: also with the scores of what a protocol compares the set with (``role`` is not
+            ``set``); their bytes are missing where they are no part of the set.
 
     Returns:
         A frame with ``COLUMNS``, accuracies as fractions, and the ``attrs`` of this module.
@@ -84,150 +127,123 @@ def collect(paths: Sequence[Path]) -> pd.DataFrame:
     Raises:
         BadInput: a path that does not exist, or that lies among toy runs.
     """
-    rows: list[Row] = []
-    rejected: list[tuple[str, str]] = []
-    unfinished: list[tuple[str, str]] = []
+    reader = _Reader(baselines)
     for path in _files(paths):
         try:
-            found, status = _rows(path)
+            reader.read(path)
         except (BadInput, OSError) as error:
             log.warning("left out: %s", error)
-            rejected.append((str(path), _reason(error)))
-            continue
-        rows += found
-        if status != DONE:
-            unfinished.append((str(path), status))
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"ipc": "Int64"})
-    frame.attrs = {"rejected": rejected, "unfinished": unfinished}
-    return frame
+            reader.rejected.append((str(path), _reason(error)))
+    return reader.frame()
 
 
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Every file once, even where paths overlap."""
-    seen: set[Path] = set()
-    for root in paths:
-        if not root.exists():
-            raise BadInput("does not exist", file=root, allowed="a result file or a folder of them")
-        if TOY_FOLDER in root.resolve().parts:
-            raise BadInput("holds toy runs, which never enter a table", file=root)
-        for path in sorted(_below(root)) if root.is_dir() else [root]:
-            if path.resolve() not in seen:
-                seen.add(path.resolve())
-                yield path
+class _Reader:
+    """Rows as three tables that refer to one another: files, arms of a file, scores of an arm."""
+
+    def __init__(self, baselines: bool) -> None:
+        self.rejected: list[tuple[str, str]] = []
+        self._unfinished: list[tuple[str, str]] = []
+        self._baselines = baselines
+        self._recipes: dict[str, RecipeFacts] = {}
+        self._files: list[Row] = []
+        self._arms: list[Row] = []
+        self._scores: dict[str, list[object]] = {name: [] for name in ("file", "arm", *_RECORDED)}
+
+    def read(self, path: Path) -> None:
+        """Add the rows of one file; raises ``BadInput`` for a file that is no use."""
+        header = store.read_header(path)
+        facts = self._facts(str(header.attrs["recipe"]), path)
+        columns = header.columns
+        wanted = [self._baselines or role == OWN for role in columns["role"]]
+        keys = list(compress(_arms(columns), wanted))
+        arms = {key: facts.of(Scored(*key), header) for key in dict.fromkeys(keys)}
+        places = {key: len(self._arms) + place for place, key in enumerate(arms)}
+        # nothing above is kept of a file that is refused half way
+        self._scores["file"] += [len(self._files)] * len(keys)
+        self._scores["arm"] += [places[key] for key in keys]
+        for name in _RECORDED:
+            self._scores[name] += compress(columns[name], wanted)
+        self._arms += arms.values()
+        self._files.append(facts.shared | _of_file(path, header))
+        if header.attrs["status"] != DONE:
+            self._unfinished.append((str(path), str(header.attrs["status"])))
+
+    def _facts(self, text: str, path: Path) -> RecipeFacts:
+        """What the recipe says, read once for all its seeds."""
+        known = _SEEDS.sub("", text)
+        if known not in self._recipes:
+            self._recipes[known] = RecipeFacts(from_yaml(text, file=path))
+        return self._recipes[known]
+
+    def frame(self) -> pd.DataFrame:
+        """All rows so far."""
+        if self._scores["file"]:
+            scores = pd.DataFrame(self._scores)
+            of_files = _taken(self._files, scores.pop("file"))
+            of_arms = _taken(self._arms, scores.pop("arm"))
+            frame = pd.concat([scores, of_files, of_arms], axis=1)[list(COLUMNS)].astype(_TYPES)
+        else:
+            frame = pd.DataFrame(columns=list(COLUMNS), dtype=object).astype(_TYPES)
+        frame.attrs = {"rejected": self.rejected, "unfinished": self._unfinished}
+        return frame
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*.h5"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and not hidden:
-            yield path
+_SEEDS = re.compile(r"^seeds:\n(?:- [0-9]+\n)+", re.MULTILINE)
 
 
-def _reason(error: BadInput | OSError) -> str:
-    if isinstance(error, OSError):
-        return str(error)
-    return f"{error.field}: {error.problem}" if error.field else error.problem
+def _taken(rows: Sequence[Row], places: pd.Series) -> pd.DataFrame:
+    """``rows[places]`` as a frame."""
+    return pd.DataFrame(rows).take(places.to_numpy(dtype=np.intp)).reset_index(drop=True)
 
 
-def _rows(path: Path) -> tuple[list[Row], str]:
-    """The rows of one file, and its status; raises ``BadInput`` for a file that is no use."""
-    header = store.read_header(path)
-    recipe = from_yaml(str(header.attrs["recipe"]), file=path)
-    shared = _of_file(path, header, recipe)
-    rows = [
-        shared | _of_record(recipe, record) | _bytes(header, recipe, record)
-        for record in header.evaluations
-        if record.role == "set"  # a protocol's baselines are no scores of the set
-    ]
-    return rows, str(header.attrs["status"])
+def _arms(columns: Columns) -> Iterator[tuple[Any, ...]]:
+    """The fields of ``Scored``, of every record."""
+    ensemble = [seed == ENSEMBLE for seed in columns["network_seed"]]
+    names = Scored.__dataclass_fields__
+    return zip(*(columns.get(name, ensemble) for name in names), strict=True)
 
 
-def _of_file(path: Path, header: Header, recipe: Recipe) -> Row:
+def _of_file(path: Path, header: Header) -> Row:
     attrs = header.attrs
     return {
-        "dataset": datasets.label(recipe.dataset),
-        "recipe": recipe.name,
-        "method": recipe.method.name,
-        "title": recipe.method.heading,
-        "ipc": recipe.ipc if recipe.method.has_set else None,
         "key": str(attrs["key"]),
         "seed": int(attrs["seed"]),
-        "has_features": recipe.features is not None,
-        "fixed_images": recipe.fixed_images,
-        "features": _features_text(recipe),
         "distill_seconds": float(attrs.get("seconds", float("nan"))),
         "peak_memory_bytes": float(attrs.get("peak_memory_bytes", float("nan"))),
         "device": str(attrs.get("device", "unknown")),
+        **{name: str(attrs.get(name, "")) for name in _PROVENANCE},
+        "restarts": int(attrs.get("restarts", 0)),
         "set_selected": bool(attrs.get("selected_on_test", False)),
         "status": str(attrs["status"]),
         "path": str(path),
     }
 
 
-def _bytes(header: Header, recipe: Recipe, record: EvaluationRecord) -> Row:
-    """Storage that a score needs: who trains without F does not store it, a teacher is stored, too.
-
-    A recipe tells the size of a set that it makes; an imported one's is in the file.
-    """
-    size, facts = recipe.size(), recipe.facts
-    parts: dict[str, float] = {
-        "images": size.images, "labels": size.labels, "features": size.features
-    }  # fmt: skip
-    if "set_bytes" in header.attrs:
-        parts = json.loads(str(header.attrs["set_bytes"]))
-    features = parts.pop("features") if record.used_features else parts.pop("features") * 0
-    image = BYTES_OF["float32"] * prod(facts.shape)
-    return {
-        "bytes": float(sum(parts.values()) + features + record.teacher_bytes),
-        "image_equivalents": (parts["images"] + features) / image / facts.num_classes,
-    }
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    """Every file once, even where paths overlap."""
+    seen: set[tuple[int, int]] = set()
+    for root in paths:
+        if not root.exists():
+            raise BadInput("does not exist", file=root, allowed="a result file or a folder of them")
+        if TOY_FOLDER in root.resolve().parts:
+            raise BadInput("holds toy runs, which never enter a table", file=root)
+        for path in sorted(_below(root)) if root.is_dir() else [root]:
+            found = path.stat()
+            if (found.st_dev, found.st_ino) not in seen:
+                seen.add((found.st_dev, found.st_ino))
+                yield path
 
 
-def _features_text(recipe: Recipe) -> str:
-    """For example ``matching, channel per_image, lambda 0.01``; empty without F."""
-    spec = recipe.features
-    if spec is None:
-        return ""
-    own = recipe.evaluation.features.lambda_
-    weight = spec.lambda_reg if own is None else own
-    return f"{recipe.feature_source}, {spec.item} {spec.granularity}, lambda {weight:g}"
+def _below(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(parent, name)
+            if name.endswith(".h5") and not name.startswith(".") and path.is_file():
+                yield path
 
 
-def _of_record(recipe: Recipe, record: EvaluationRecord) -> Row:
-    return {
-        "network": record.network,
-        "network_seed": record.network_seed,
-        "ensemble": record.network_seed == ENSEMBLE,
-        "evaluation_key": record.evaluation_key,
-        "protocol": record.protocol,
-        "tta": record.tta,
-        "selection": record.selection,
-        "teacher": record.teacher,
-        "iteration": record.iteration,
-        "used_features": record.used_features,
-        "accuracy": record.accuracy,
-        "best_accuracy": record.best_accuracy,
-        "train_accuracy": record.train_accuracy,
-        "epochs": record.epochs,
-        "seconds": record.seconds,
-        **_published(recipe, record),
-    }
-
-
-def _published(recipe: Recipe, record: EvaluationRecord) -> Row:
-    """The first published number, on the rows of the cell that it is of.
-
-    That is the recipe's own network (where it is evaluated), trained with F if the recipe has F.
-    """
-    names = [network.label for network in recipe.evaluated_networks]
-    network = recipe.net.label if recipe.net.label in names else names[0]
-    features = recipe.features is not None and recipe.evaluation.features.use != "without"
-    same = record.network == network and record.used_features == features
-    if not recipe.published or not same or record.network_seed == ENSEMBLE:
-        return {"published_accuracy": None, "published_std": None, "published_source": None}
-    cell = recipe.published[0]
-    return {
-        "published_accuracy": cell.accuracy,
-        "published_std": cell.std,
-        "published_source": cell.source,
-    }
+def _reason(error: BadInput | OSError) -> str:
+    if isinstance(error, OSError):
+        return str(error)
+    return f"{error.field}: {error.problem}" if error.field else error.problem

@@ -8,18 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ddbench.store.evaluations import Columns, EvaluationRecord, decode_columns, records_of
-from ddbench.store.tree import TreeFile, open_tree
+from ddbench.store.tree import open_tree
 
-_LABELS, _VIEWS = "synthetic/y", "synthetic/views/"
-
-
-@dataclass(frozen=True)
-class StoredLabels:
-    """The labels of a set as they are stored; ``kind`` is ``index`` or one of soft labels."""
-
-    kind: str
-    shape: tuple[int, ...]
-    itemsize: int
+_LABELS, _VIEWS, _MANIFEST = "synthetic/y", "synthetic/views/", "synthetic/views/manifest"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +19,16 @@ class Header:
 
     Attributes:
         columns: the table of evaluations.
-        labels: how the set is labelled; None without a set.
+        label_kind: ``index`` or one of the kinds of soft labels; None without a set.
+        label_bytes: of soft labels as they are stored; 0 where the labels are classes.
         has_views: whether soft labels per view are stored, or referenced.
-        view_bytes: bytes of those that the file holds, uncompressed.
+        view_bytes: of those that the file holds, uncompressed.
     """
 
     attrs: dict[str, Any]
     columns: Columns
-    labels: StoredLabels | None = None
+    label_kind: str | None = None
+    label_bytes: int = 0
     has_views: bool = False
     view_bytes: int = 0
 
@@ -52,16 +45,13 @@ def read_header(path: Path) -> Header:
         BadInput: missing, not ours, too new, or damaged (what is not read is not checked).
     """
     with open_tree(path) as file:
+        kind = file.attribute(_LABELS, "kind") if file.has(_LABELS) else None
         views = [name for name in file.paths() if name.startswith(_VIEWS)]
         return Header(
-            file.attrs,
-            decode_columns(file),
-            _stored_labels(file) if file.has(_LABELS) else None,
-            bool(views),
-            sum(file.outline(name).nbytes for name in views),
+            attrs=file.attrs,
+            columns=decode_columns(file),
+            label_kind=kind,
+            label_bytes=0 if kind in (None, "index") else file.nbytes(_LABELS),
+            has_views=bool(views),
+            view_bytes=sum(file.nbytes(name) for name in views if name != _MANIFEST),
         )
-
-
-def _stored_labels(file: TreeFile) -> StoredLabels:
-    outline = file.outline(_LABELS)
-    return StoredLabels(str(outline.attrs.get("kind")), outline.shape, outline.dtype.itemsize)

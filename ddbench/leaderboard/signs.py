@@ -1,0 +1,12 @@
+"""The signs of a table, the same in every format."""
+
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+NOTHING = "\N{EN DASH}"
+"""What stands where there is no number."""
+DAGGER = "\N{DAGGER}"
+"""Something was chosen on the test set."""
+DOUBLE_DAGGER = "\N{DOUBLE DAGGER}"
+"""A published number, not measured here."""
+UNRANKED = "\N{SECTION SIGN}"
+"""Too few seeds to be ranked, or none in common with the others."""
