@@ -115,18 +115,18 @@ def load(
     arrays = datasets.read(spec, root, download=download)
     facts = datasets.facts(spec, root)
     kept, held = _held_out(arrays.y_train, spec.validation)
-    x_train = _pixels(arrays.x_train[kept], facts, spec, device)
-    space = _space(x_train, facts, spec)
+    x_train = pixels_of(arrays.x_train[kept], facts, spec, device)
+    space = space_of(x_train, facts, spec)
     y_train = torch.from_numpy(arrays.y_train[kept]).to(device)
     class_index, class_count = _by_class(y_train, facts.num_classes)
     x_val = y_val = None
     if held is not None:
-        x_val = normalise(_pixels(arrays.x_train[held], facts, spec, device), space)
+        x_val = normalise(pixels_of(arrays.x_train[held], facts, spec, device), space)
         y_val = torch.from_numpy(arrays.y_train[held]).to(device)
     return RealData(
         x_train=normalise(x_train, space),
         y_train=y_train,
-        x_test=normalise(_pixels(arrays.x_test, facts, spec, device), space),
+        x_test=normalise(pixels_of(arrays.x_test, facts, spec, device), space),
         y_test=torch.from_numpy(arrays.y_test).to(device),
         x_val=x_val,
         y_val=y_val,
@@ -207,7 +207,7 @@ def _held_out(
     return np.sort(kept), np.sort(held)
 
 
-def _pixels(
+def pixels_of(
     x: Images, facts: DatasetFacts, spec: DatasetSpec, device: torch.device | str
 ) -> Tensor:
     """Stored images as float32 [n, C, H, W] in [0, 1] of the size that the facts give."""
@@ -221,7 +221,12 @@ def _pixels(
     )
 
 
-def _space(x: Tensor, facts: DatasetFacts, spec: DatasetSpec) -> Space:
+def space_of(x: Tensor, facts: DatasetFacts, spec: DatasetSpec) -> Space:
+    """The value space of a dataset's images; x float32 [n, C, H, W] in [0, 1], to be fitted on.
+
+    Raises:
+        BadInput: a channel that has the same value everywhere.
+    """
     if spec.zca:
         from ddbench import zca
 
