@@ -6,11 +6,10 @@ import logging
 import time
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ddbench import provenance, store
+from ddbench import provenance, store, tracking
 from ddbench.distilled import DistilledSet
 from ddbench.engine import set_numerics
 from ddbench.errors import BadInput, RunFailed
@@ -18,8 +17,9 @@ from ddbench.features import FeatureSpec
 from ddbench.features.source import feature_term, initial_features, stored_settings
 from ddbench.importing import imported
 from ddbench.job import Job, checkpoint_period
-from ddbench.methods import Step, TrainedOn
+from ddbench.methods import TrainedOn
 from ddbench.progress import progress
+from ddbench.scalars import ScalarLog
 from ddbench.store import Result
 from ddbench.synthetic import SyntheticVariables
 from ddbench.task import Task
@@ -124,8 +124,7 @@ class _Distillation:
 
     def __init__(self, job: Job, task: Task) -> None:
         self._job, self._task = job, task
-        self._log: dict[str, list[Tensor]] = {}
-        self._iterations: list[int] = []
+        self._log = ScalarLog()
         self._snapshots: dict[int, DistilledSet] = {}
         self._before = 0.0
         self._began = time.monotonic()
@@ -139,11 +138,7 @@ class _Distillation:
             return
         self._task.variables.load_state_dict(state["variables"])
         self._task.start = state["iteration"]
-        self._iterations = list(state["log_iterations"])
-        self._log = {
-            name: list(values.to(self._job.device).unbind())
-            for name, values in state["log"].items()
-        }
+        self._log.load_state_dict(state)
         self._snapshots = {
             int(iteration): replace(self._task.variables.current(), **part)
             for iteration, part in state["snapshots"].items()
@@ -158,31 +153,28 @@ class _Distillation:
         total = recipe.method.iterations_of(recipe.ipc)
         saved, period = time.monotonic(), checkpoint_period()
         title = f"{self._job.title}: distilling"
-        with progress(title, total, self._task.start) as bar:
+        trackers = tracking.Trackers(self._job, self._log)
+        with trackers, progress(title, total, self._task.start) as bar:
             for step in recipe.method.distill(self._task):
-                self._note(step)
+                self._log.note(step)
                 bar.advance()
                 if step.iteration in recipe.evaluation.snapshots:
                     self._snapshots[step.iteration] = self._finished(self._task.variables.current())
                 if step.iteration + 1 == total:
                     break  # nothing is left to be resumed: the set is published at once
                 if self._job.stopped or time.monotonic() - saved >= period:
+                    trackers.tell()
                     self._save(step.iteration + 1)
                     saved = time.monotonic()
                 self._job.stop_if_asked()
-
-    def _note(self, step: Step) -> None:
-        self._iterations.append(step.iteration)
-        for name, value in step.scalars.items():
-            self._log.setdefault(name, []).append(value.detach())
+            trackers.tell()
 
     def _save(self, iteration: int) -> None:
         self._check_finite(iteration)
         state = {
             "variables": self._task.variables.state_dict(),
             "iteration": iteration,
-            "log_iterations": self._iterations,
-            "log": {name: torch.stack(values) for name, values in self._log.items()},
+            **self._log.state_dict(),
             "snapshots": {
                 str(number): {"x": part.x, "F": part.F, "features": part.features}
                 for number, part in self._snapshots.items()
@@ -220,14 +212,9 @@ class _Distillation:
     def result(self) -> Result:
         """The finished set with its log, on the CPU."""
         self._check_finite(self._job.recipe.method.iterations_of(self._job.recipe.ipc))
-        columns = {
-            name: torch.stack(values).double().cpu().numpy() for name, values in self._log.items()
-        }
-        if columns:
-            columns["iteration"] = np.asarray(self._iterations, dtype=np.int64)
         return Result(
             attrs=self._job.attributes("distilled", self._seconds(), self._started, self._restarts),
             synthetic=self._finished(self._task.variables.current()).to("cpu"),
             snapshots={number: part.to("cpu") for number, part in self._snapshots.items()},
-            log=columns,
+            log=self._log.columns(),
         )

@@ -17,7 +17,7 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 pytest_plugins = ["slurm_cluster", "container_fixtures"]
-KINDS = ("golden", "slurm", "container", "browser", "gpu", "slow")
+KINDS = ("golden", "slurm", "container", "browser", "latex", "gpu", "slow")
 
 settings.register_profile("ddbench", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ddbench")

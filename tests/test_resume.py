@@ -24,7 +24,7 @@ RECIPE = {
     "network": {"name": "ConvNetD2", "width": 8},
     "ipc": 2,
     "init": {"from": "real"},
-    "method": {"name": "dc", "iterations": 60, "outer_loop": 2, "inner_loop": 2},
+    "method": {"name": "dc", "iterations": 40, "outer_loop": 2, "inner_loop": 2},
     "features": {
         "item": "full",
         "n_feat": 2,
@@ -35,7 +35,7 @@ RECIPE = {
     },
     "evaluation": {"epochs": 20, "repeats": 4, "snapshots": [10, 30], "protocol": "dsa"},
 }
-KILLS = int(os.environ.get("DDBENCH_KILLS", "3"))
+KILLS = int(os.environ.get("DDBENCH_KILLS", "2"))
 
 
 def start(recipe: Path, results: Path, *words: str) -> subprocess.Popen[bytes]:
@@ -53,7 +53,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     recipe = Recipe.parse(RECIPE)
     file = tmp_path / "killed.yaml"
     file.write_text(recipe.to_yaml())
-    whole = store.read(run(recipe, 0, tmp_path / "whole", device="cpu").path)
+    uninterrupted = start(file, tmp_path / "whole")  # meanwhile
 
     moments = random.Random(0)
     cut = tmp_path / "cut"
@@ -70,30 +70,34 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
         killed += 1
     assert start(file, cut).wait() == 0
 
+    assert uninterrupted.wait() == 0
+    whole = store.read(result_file(recipe, 0, tmp_path / "whole"))
     resumed = store.read(result_file(recipe, 0, cut))
     assert differences(whole, resumed) == []
     assert resumed.attrs["status"] == "done"
     assert not list(cut.rglob("*.ckpt")), "a finished run leaves no checkpoint"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
-def test_a_stopped_run_exits_75_and_leaves_a_checkpoint(tmp_path: Path, number: int) -> None:
+def test_a_stopped_run_exits_75_and_leaves_a_checkpoint(tmp_path: Path) -> None:
     recipe = Recipe.parse(RECIPE | {"method": RECIPE["method"] | {"iterations": 100_000}})
     file = tmp_path / "killed.yaml"
     file.write_text(recipe.to_yaml())
-    process = start(file, tmp_path / "results", "--json", "--seeds", "0,1")
+    asked = {tmp_path / number.name: number for number in (signal.SIGTERM, signal.SIGUSR2)}
+    running = {results: start(file, results, "--json", "--seeds", "0,1") for results in asked}
     deadline = time.monotonic() + 60
-    while not checkpointed(tmp_path / "results") and time.monotonic() < deadline:
+    while not all(map(checkpointed, asked)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(number)
-    printed, said = process.communicate(timeout=60)
-    assert process.returncode == 75
-    assert checkpointed(tmp_path / "results")
-    assert not result_file(recipe, 0, tmp_path / "results").exists()
-    (told,) = json.loads(printed)  # the second seed was not begun
-    assert (told["seed"], told["state"]) == (0, "cut off")
-    assert told["reason"] == "stopped; the same command resumes it"
-    assert b"killed seed 0: cut off: stopped" in said.splitlines()[-1]
+    for results, process in running.items():
+        process.send_signal(asked[results])
+    for results, process in running.items():
+        printed, said = process.communicate(timeout=60)
+        assert process.returncode == 75
+        assert checkpointed(results)
+        assert not result_file(recipe, 0, results).exists()
+        (told,) = json.loads(printed)  # the second seed was not begun
+        assert (told["seed"], told["state"]) == (0, "cut off")
+        assert told["reason"] == "stopped; the same command resumes it"
+        assert b"killed seed 0: cut off: stopped" in said.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["lock"])
