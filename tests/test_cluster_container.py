@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,12 @@ pytestmark = [pytest.mark.slurm, pytest.mark.container, pytest.mark.timeout(1800
 @pytest.fixture
 def site(
     tmp_path: Path, slurm: Cluster, runtime: Path, image: Path, monkeypatch: pytest.MonkeyPatch
-) -> Site:
+) -> Iterator[Site]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("DDBENCH_CACHE", str(tmp_path / "cache"))
-    made = Site(tmp_path, container={"image": str(image)}, memory="2G")
-    made.environment["PATH"] = f"{runtime.parent}:{os.environ['PATH']}"
-    return made
+    with Site(tmp_path, container={"image": str(image)}, memory="2G") as site:
+        site.environment["PATH"] = f"{runtime.parent}:{os.environ['PATH']}"
+        yield site
 
 
 def test_the_same_bits_and_where_they_came_from(site: Site, image: Path) -> None:
@@ -41,9 +42,9 @@ def test_the_same_bits_and_where_they_came_from(site: Site, image: Path) -> None
 def test_a_preempted_run_resumes_in_its_container(site: Site, slurm: Cluster) -> None:
     alone = {
         **LONG, "name": "contained", "features": None, "seeds": [0],
-        "method": {**LONG["method"], "iterations": 300},
     }  # fmt: skip
     site.submit(site.recipe(alone))
+    site.begin_here(alone)
     site.wait(site.running)
     slurm.preempt()
     site.wait()

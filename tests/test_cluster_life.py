@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from ddbench.cluster.survey import LIVE
 from ddbench.cluster.worker import IDLE_STARTS
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
+SLOW = pytest.mark.slow
 ALONE = {**LONG, "name": "alone", "seeds": [0]}
 
 
 @pytest.fixture
-def site(tmp_path: Path, slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> Site:
+def site(tmp_path: Path, slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("DDBENCH_CACHE", str(tmp_path / "cache"))
-    return Site(tmp_path)
+    with Site(tmp_path) as site:
+        yield site
 
 
 def checkpoints(site: Site) -> set[str]:
@@ -37,6 +40,7 @@ def further(site: Site) -> None:
 
 def test_warned_and_preempted_it_ends_as_if_never_interrupted(site: Site, slurm: Cluster) -> None:
     site.submit(site.recipe(ALONE))
+    site.begin_here(ALONE)
     further(site)
     slurm.signal(site.job(), "USR2")  # as before a time limit
     site.wait(lambda: "cut off" in site.states("distill"))
@@ -100,15 +104,18 @@ def _started(site: Site, restarts: int) -> bool:
     return task.state == "running" and task.restarts == restarts and task.updated != ""
 
 
-def test_nothing_is_lost_or_done_twice_under_twenty_accidents(site: Site, slurm: Cluster) -> None:
+@pytest.mark.parametrize(("seeds", "number"), [(4, 8), pytest.param(10, 20, marks=SLOW)])
+def test_nothing_is_lost_or_done_twice_under_accidents(
+    site: Site, slurm: Cluster, seeds: int, number: int
+) -> None:
     runs = {
-        **LONG, "name": "ten", "seeds": list(range(10)), "features": None,
+        **LONG, "name": "hit", "seeds": list(range(seeds)), "features": None,
         "method": {**LONG["method"], "iterations": 100}, "evaluation": SMALL["evaluation"],
     }  # fmt: skip
     site.submit(site.recipe(runs))
     moments = random.Random(0)
     accidents = 0
-    while accidents < 20:
+    while accidents < number:
         time.sleep(moments.uniform(0.2, 2.0))
         live = [job.id for job in slurm.jobs().values() if job.state == "RUNNING"]
         if not live:
@@ -123,17 +130,17 @@ def test_nothing_is_lost_or_done_twice_under_twenty_accidents(site: Site, slurm:
     site.wait()
     while set(site.states()) != {"done"}:
         site.ddbench("retry", "--wait")
-    hit = [seed for seed in range(10) if site.result(runs, seed).attrs["restarts"]]
+    hit = [seed for seed in range(seeds) if site.result(runs, seed).attrs["restarts"]]
     site.check_same_as_here(runs, *hit[:2])
     files = [path for path in site.results.rglob("*.h5") if ".submissions" not in path.parts]
-    assert len(files) == 10
+    assert len(files) == seeds
     assert not list(site.results.rglob("*.ckpt"))
-    for seed in range(10):
+    for seed in range(seeds):
         rows = site.result(runs, seed).evaluations
         assert len(rows) == len({row.network_seed for row in rows}) == 2
 
 
-@pytest.mark.slow
+@SLOW
 def test_a_real_time_limit(tmp_path: Path, slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     limited = Site(tmp_path, time=3, signal_delay=60)

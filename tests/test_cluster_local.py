@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,12 @@ GOLDEN = Path(__file__).parent / "golden" / "cluster"
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("DDBENCH_CACHE", str(tmp_path / "cache"))
-    made = Site(tmp_path)
-    made.profile.write_text("scheduler: local\nconcurrency: 2\n")
-    return made
+    with Site(tmp_path) as site:
+        site.profile.write_text("scheduler: local\nconcurrency: 2\n")
+        yield site
 
 
 def without(*programs: str) -> str:
@@ -44,8 +45,9 @@ def test_runs_in_the_background_and_the_terminal_is_free_at_once(site: Site) -> 
 
 
 def test_stopped_killed_and_retried_it_continues(site: Site) -> None:
-    alone = {**LONG, "method": {**LONG["method"], "iterations": 150}}
+    alone = {**LONG, "method": {**LONG["method"], "iterations": 120}}
     site.submit(site.recipe(alone))
+    site.begin_here(alone)
     site.wait(site.running)
     assert "cancelled" in site.ddbench("cancel", "long:0").stdout
     site.wait()

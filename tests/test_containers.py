@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from functools import partial
 from pathlib import Path
 
@@ -128,12 +129,39 @@ def test_pip_installs_nothing_unchecked_but_the_two_cpu_wheels() -> None:
     assert re.findall(r'pinned "\$lock" (\w+)', unchecked[0]) == ["torch", "torchvision"]
 
 
-def test_the_cpu_variant_leaves_out_cuda_and_nothing_else() -> None:
-    def entries(lock: str) -> dict[str, str]:
-        parts = re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE)
-        return {re.split(r"==|\[", part)[0]: part for part in parts if part}
+def entries(lock: str) -> dict[str, str]:
+    """Name to what a lock has of it, several versions of one package together."""
+    found: dict[str, str] = {}
+    for part in filter(None, re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE)):
+        name = re.split(r"==|\[", part)[0]
+        found[name] = found.get(name, "") + part
+    return found
 
-    whole = entries((ROOT / "requirements.lock").read_text())
+
+def test_an_image_has_what_runs_and_trackers_need_and_no_tools_of_development() -> None:
+    lock = ROOT / "requirements.lock"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {name: needs for name, needs in project["optional-dependencies"].items()
+              if name not in ("test", "dev")}  # fmt: skip
+    wanted = [*project["dependencies"], *(need for needs in extras.values() for need in needs)]
+    needed = {re.split(r"[^a-z0-9-]", need.lower())[0] for need in wanted}
+    whole = entries(lock.read_text())
+    while more := {name for name, text in whole.items() if needed & set(parents(text))} - needed:
+        needed |= more
+    kept = entries(script("install.sh", "lock", lock).stdout)
+    assert set(kept) == needed
+    assert kept.items() <= whole.items()
+    assert {"torch", "tensorboard", "wandb"} <= set(kept)
+    assert not {"pytest", "playwright", "mypy", "ruff"} & set(kept)
+
+
+def parents(entry: str) -> list[str]:
+    """The packages that need one, as the lock says it."""
+    return re.findall(r"^ +#(?: via)?\s+([a-z0-9-]+)$", entry, re.MULTILINE)
+
+
+def test_the_cpu_variant_leaves_out_cuda_and_nothing_else() -> None:
+    whole = entries(script("install.sh", "lock", ROOT / "requirements.lock").stdout)
     kept = entries(script("install.sh", "cpu-lock", ROOT / "requirements.lock").stdout)
     assert kept.items() <= whole.items()
     left_out = set(whole) - set(kept)
