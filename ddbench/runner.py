@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddbench import experts, store
+from ddbench import experts, store, tracking
 from ddbench.distilling import distill
 from ddbench.engine import Engine, resolve_device
 from ddbench.job import Job, checkpoints_of, lock_of
@@ -53,7 +53,8 @@ def run(
         shard: of the evaluation; several processes may do different ones at the same time.
 
     Raises:
-        BadInput: data missing, an impossible device, or a shard of another stage.
+        BadInput: data missing, an impossible device, a shard of another stage, or a tracker that
+            is not there.
         Locked: another process is writing this result, or works on this shard.
         CutOff: the process was asked to stop; what can be resumed was saved.
         RunFailed: numbers that are not finite.
@@ -63,6 +64,7 @@ def run(
     leftovers = checkpoints_of(path, shard).exists()
     if "evaluate" in stages and not leftovers and is_done(recipe, seed, results, shard):
         return Outcome(path, fresh=False)
+    tracking.asked()  # refuses before anything is done
     with (
         _folder_of(path, results),
         store.writer_lock(lock_of(path, shard)),
@@ -79,6 +81,7 @@ def run(
             evaluate(job)
             store.checkpoint.clear(job.checkpoints)
             if is_done(recipe, seed, results):
+                tracking.summarise(job, store.read_header(path).evaluations)
                 with suppress(store.Locked), job.writing():  # else a later run does it
                     _clear_all(job)
         _index(job)

@@ -51,7 +51,11 @@ class ScalarLog:
         Raises:
             ValueError: the method logs what is no scalar, or by a name that no column can have.
         """
+        from torch import Tensor
+
         for name, value in step.scalars.items():
+            if not isinstance(value, Tensor):
+                raise ValueError(f"'{name}' is no tensor and cannot be logged")
             if value.dim() or not _NAME.fullmatch(name) or name == "iteration":
                 raise ValueError(f"'{name}' of shape {list(value.shape)} cannot be logged")
         # a copy: a learned step size, for one, is updated in place

@@ -79,7 +79,9 @@ class _Scorer:
         elif arm.role == "set_hard" and self._is_hard_already(arm):
             for member in members:
                 record = self._known[arm_row(self._own(arm), member)]
-                yield replace(record, evaluation_key=arm.key, role=arm.role)
+                yield replace(
+                    record, evaluation_key=arm.key, comparable_key=arm.comparable_key, role=arm.role
+                )
         else:
             yield from self._trained(arm, members)
 

@@ -131,6 +131,17 @@ def write(
     return path
 
 
+def two_protocols(folder: Path) -> None:
+    """Two methods on one cell of each protocol, which have other networks in common."""
+    for name, method in (("digits_dc_ipc2", "dc"), ("digits_random_ipc2", "random")):
+        for seed in range(3):
+            other = {"protocol": "dm", "evaluation_key": "dm", "comparable_key": "dm"}
+            write(folder, recipe_of(name, method), seed, [
+                *scores(0.8 - 0.1 * (method == "random"), seed),
+                *scores(0.6, seed, NETWORKS[:2], **other),
+            ])  # fmt: skip
+
+
 def several(folder: Path) -> None:
     """Two datasets, six methods, three networks and seeds; runs that failed, text that is hostile.
 

@@ -141,9 +141,8 @@ def test_a_hard_set_is_not_trained_again_for_its_hard_labels(
     result = made(tmp_path)
     assert trained["set"] == 2 and trained["set_hard"] == 0 and trained["set_plain"] == 2
     for own, hard in zip(of_role(result, "set"), of_role(result, "set_hard"), strict=True):
-        same(
-            [replace(own, role="", evaluation_key="")], [replace(hard, role="", evaluation_key="")]
-        )
+        same([own], [hard], "role", "evaluation_key", "comparable_key")
+        assert hard.comparable_key == hard.evaluation_key != own.evaluation_key
 
 
 def test_a_soft_set_is_trained_with_its_largest_labels_too(

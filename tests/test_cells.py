@@ -132,3 +132,20 @@ def test_storage_is_compared_with_the_smallest_of_a_cell() -> None:
     assert cells == [1, 1, 2, 2, 1]  # 99.9 to 101.898, then 102.5 to 104.55
     apart = [(row(bytes=100.0, comparable=key), scores(0.7)) for key in "cd"]
     assert [each["cell"] for each in marks(*apart, by_bytes=True)] == [1, 2]
+
+
+def test_what_is_worse_than_another_row_is_not_bold() -> None:
+    """A mean over more seeds can be the highest, and lower on all seeds that are shared."""
+    high = scores(0.60) | {seed: dict.fromkeys(range(5), 0.95) for seed in range(3, 9)}
+    found = marks((row(), high), (row(), scores(0.70)))
+    assert best(found) == [False, True]
+    assert [each["rank"] for each in found] == [2, 1]
+
+
+def test_rows_of_other_networks_are_not_compared() -> None:
+    moved = {
+        seed: {e + 5: value for e, value in networks.items()}
+        for seed, networks in scores(0.7).items()
+    }
+    found = marks((row(), scores(0.8)), (row(), moved))
+    assert [each["unranked"] for each in found] == ["", ALONE] and best(found) == [False, False]

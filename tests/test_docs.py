@@ -28,7 +28,7 @@ from ddbench import (
     protocols,
     recipe_files,
 )
-from ddbench.cli import build_parser
+from ddbench.cli import build_parser, main
 from ddbench.cluster.profile import Profile
 from ddbench.datasets import DatasetSpec
 from ddbench.distilled import Space
@@ -99,6 +99,31 @@ def test_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     names: dict[str, object] = {}
     exec(short, names)
     assert len(names["records"]) == 3  # type: ignore[arg-type]
+
+
+def test_the_table_of_the_readme_is_what_its_command_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = re.search(
+        r"```sh\nddbench (table results/.*)\n```\n\n(\|.*?)\n\n",
+        (ROOT / "README.md").read_text(), re.DOTALL,
+    )  # fmt: skip
+    assert found
+    monkeypatch.chdir(ROOT)
+    assert main(shlex.split(found[1])) == 0
+    assert capsys.readouterr().out.split("\n\n")[0] == found[2]
+
+
+def test_the_example_of_a_comparison_is_what_its_command_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "compare.md").read_text()
+    command = re.search(r"```sh\nddbench (compare .*)\n", page)
+    example = re.search(r"```text\n(.*?)```", page, re.DOTALL)
+    assert command and example
+    monkeypatch.chdir(ROOT)
+    assert main(shlex.split(command[1])) == 0
+    assert capsys.readouterr().out == example[1]
 
 
 def test_every_method_has_a_summary() -> None:

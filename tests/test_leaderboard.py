@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 from scored_files import PUBLISHED, members, recipe_of, record_of, write
 
+from ddbench.arms import recipe_arms
 from ddbench.errors import BadInput
 from ddbench.leaderboard import FORMATS, collect, footer, render, summarise
+from ddbench.leaderboard.recipe_facts import is_within
 from ddbench.leaderboard.view import telling_columns
 
 
@@ -150,12 +152,25 @@ def test_features_on_fixed_images_are_named(tmp_path: Path) -> None:
 
 def test_published_numbers_belong_to_their_arm(tmp_path: Path) -> None:
     recipe = recipe_of("digits_dc_f", features={}, published=PUBLISHED)
-    write(tmp_path, recipe, 0, record_of(0.75, used_features=True), record_of(0.4))
-    with_f, without = rows(tmp_path)
-    assert with_f["difference_points"] == pytest.approx(5)
-    assert pd.isna(without["published_percent"]) and pd.isna(without["difference_points"])
+    with_f, without = recipe_arms(recipe)
+    write(
+        tmp_path, recipe, 0,
+        record_of(0.75, used_features=True, evaluation_key=with_f.key),
+        record_of(0.4, evaluation_key=without.key),
+        record_of(0.7, used_features=True, protocol="dcbench-2022"),  # not what the paper reports
+    )  # fmt: skip
+    own, *others = sorted(rows(tmp_path), key=lambda row: -row["accuracy_percent"])
+    assert own["difference_points"] == pytest.approx(5) and own["as_recipe"]
+    assert len(others) == 2
+    assert all(pd.isna(each["published_percent"]) for each in others)
+    assert all(pd.isna(each["difference_points"]) for each in others)
     text = render(summarise(collect([tmp_path])), "github", published=True)
     assert "[1] A & B 2021, table 2" in text and "70.00 ± 0.50 [1]" in text
+
+
+def test_a_difference_of_just_the_spread_is_within_it() -> None:
+    assert all(is_within(i / 10 - (i - 1) / 10, 0.1) for i in range(501, 998))
+    assert not is_within(-0.11, 0.1) and is_within(-0.1, 0.1)
 
 
 def test_overlapping_paths_and_repeated_scores_count_once(tmp_path: Path) -> None:

@@ -65,3 +65,13 @@ def test_networks_are_sorted_by_their_numbers(summary: pd.DataFrame) -> None:
     names = {"ConvNetD2-W32": "ConvNetD10", "MLP": "ConvNetD9", "ConvNetD3": "AlexNet"}
     renamed = summary.assign(network=summary["network"].map(names))
     assert pivot(renamed, "networks").columns[-3:] == ["AlexNet", "ConvNetD9", "ConvNetD10"]
+
+
+def test_a_published_number_of_one_network_does_not_split_a_row(summary: pd.DataFrame) -> None:
+    """It stands on the network that the paper trained; the others are still of the same method."""
+    own = summary.index[(summary["name"] == "DC") & (summary["network"] == "ConvNetD2-W32")]
+    told = summary.assign(published_source=None)
+    told.loc[own, "published_source"] = "A & B, table 1"
+    told.attrs = summary.attrs
+    assert pivot(told, "networks").rows == pivot(summary, "networks").rows
+    assert not any("A & B" in note for note in pivot(told, "networks").notes)

@@ -77,3 +77,20 @@ def test_rows_that_no_paper_reports(summary: pd.DataFrame, other: dict[str, Any]
     row.attrs = summary.attrs
     found = with_published(row).query("measured")
     assert len(found) == 1 and found["published_percent"].isna().all()
+
+
+def test_a_division_has_only_published_rows_of_its_labels() -> None:
+    records = json.loads(table([RESULTS], published=True, division="hard", fmt="json"))
+    only = [record for record in records if not record["measured"]]
+    assert only and {record["division"] for record in only} == {"hard"}
+
+
+def test_a_published_number_of_other_labels_does_not_stand_beside_a_row(
+    summary: pd.DataFrame,
+) -> None:
+    taught = summary[summary["recipe"] == "mnist_dc_ipc1"].assign(
+        published_percent=float("nan"), published_std_percent=float("nan"),
+        published_source=None, division="teacher",
+    )  # fmt: skip
+    taught.attrs = summary.attrs
+    assert with_published(taught).query("measured")["published_percent"].isna().all()

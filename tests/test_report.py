@@ -24,10 +24,12 @@ from ddbench.errors import BadInput
 from ddbench.leaderboard import collect, render, summarise
 from ddbench.leaderboard.signs import NOTHING
 from ddbench.report import across, costs, curves, embedding, feature_space, figures, pictures
+from ddbench.report.board import board
 from ddbench.report.charts import chart, describe, table
 from ddbench.report.colours import DARK, LIGHT, SYMBOLS, contrast, heat, parse
 from ddbench.report.feature_space import MODES, stratified
 from ddbench.report.grouping import spread
+from ddbench.report.origins import origins
 from ddbench.report.pareto import front
 from ddbench.report.plots import Axis, Panel, Plot, Series
 from ddbench.report.ticks import log_ticks
@@ -132,6 +134,25 @@ def test_hostile_text_stays_text(html: str, elements: Elements) -> None:
     assert not any("<" in title for title in titles)
 
 
+def test_nothing_changes_the_direction_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turned = "\N{RIGHT-TO-LEFT OVERRIDE}\N{LEFT-TO-RIGHT ISOLATE}\N{RIGHT-TO-LEFT MARK}GPU"
+    given.write(tmp_path / "results", given.recipe_of("digits_dc_ipc2"), 0,
+                given.scores(0.5, 0), device=turned, log=given.log_of(9, 0))  # fmt: skip
+    report.build([tmp_path / "results"], tmp_path / "page.html", mode="none")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    plotly = text.index("plotly.js v")
+    assert not re.search("[\u200e\u200f\u202a-\u202e\u2066-\u2069]", text[:plotly])
+    layouts = json.loads(Elements(text).scripts["charts"])
+    assert layouts["seconds-0-0"]["layout"]["xaxis"]["title"]["text"].endswith("(GPU)")
+    line = Series(turned, [1.0, 2.0], [1.0, 2.0])
+    plot = Plot("lines", turned, Axis(turned), Axis(turned), [line] * 2, levels=[(turned, 1.0)])
+    figures.save(tmp_path / "figures", {"curves": [Panel("", [plot])]}, [])
+    drawn_text = (tmp_path / "figures" / "curves-gpu.svg").read_text(encoding="utf-8")
+    assert ">GPU<" in drawn_text and "\N{RIGHT-TO-LEFT OVERRIDE}" not in drawn_text
+
+
 def test_downloads_are_the_tables(results: Path, elements: Elements) -> None:
     files = json.loads(elements.scripts["downloads"])
     assert set(files) == {"leaderboard.csv", "leaderboard.tex", "references.bib"}
@@ -163,12 +184,15 @@ def test_equal_results_give_equal_bytes(results: Path, html: str, tmp_path: Path
     assert (tmp_path / "again.html").read_text(encoding="utf-8") == html
 
 
-def test_nothing_finished_is_a_page_that_says_so(tmp_path: Path) -> None:
+def test_nothing_finished_is_a_page_that_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "results").mkdir()
     report.build([tmp_path / "results"], tmp_path / "page.html", figures_in=tmp_path / "figures")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "0 of 0 rows shown" in text and "plotly.js v" not in text
     assert not (tmp_path / "figures").exists()
+    assert [record.message.split(":")[0] for record in caplog.records] == ["nothing to show"]
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,6 +202,9 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "Left out, as asked for (--embedding none)." in out.read_text(encoding="utf-8")
     assert main(["report", str(tmp_path / "nothing"), "-o", str(out)]) == 2
     assert "does not exist" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "results"), "-o", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ddbench: -o: ") and "is a folder" in line
     with pytest.raises(BadInput, match="untrained"):
         report.build([tmp_path], out, mode="PCA")  # type: ignore[arg-type]
     parser: Any = build_parser()
@@ -237,19 +264,60 @@ def test_changed_settings_of_a_protocol_are_said(tmp_path: Path) -> None:
     assert not any(note.startswith(said) for note in panel.notes)
 
 
+def test_earlier_snapshots_have_no_known_cost(tmp_path: Path) -> None:
+    records = [
+        record
+        for iteration, base in ((10, 0.9), (20, 0.7))
+        for record in given.scores(base, 0, ("MLP",), 2, iteration=iteration)
+    ]
+    given.write(tmp_path, given.recipe_of("digits_dc_ipc2"), 0, records)
+    summary = summarise(collect([tmp_path]))
+    final = summary[summary["iterations"] == "20"]
+    for cost in costs.COSTS:
+        (panel,) = costs.panels(summary, cost)
+        (series,) = panel.plots[0].series
+        assert list(series.y) == list(final["accuracy_percent"])
+        assert any(note.startswith("Not drawn: 1 row of an earlier") for note in panel.notes)
+        assert not panel.plots[0].front and not any("Pareto" in note for note in panel.notes)
+
+
 def test_heat_maps_hold_the_rows_of_the_table(results: Path) -> None:
     summary = summarise(collect([results]))
     maps = {heat_map.title: heat_map for heat_map in across.heat_maps(summary)}
-    assert set(maps) == {"cifar10, IPC 10", "digits, IPC 1", "digits, IPC 2"}
-    two = maps["digits, IPC 2"]
+    two_title = "digits, IPC 2, protocol dc"  # herding has another protocol there
+    assert set(maps) == {"cifar10, IPC 10", "digits, IPC 1", two_title}
+    two = maps[two_title]
     assert two.columns == sorted(given.NETWORKS)
     mine = summary[(summary["recipe"] == "digits_kmeans_ipc2") & (summary["network"] == "MLP")]
     row = next(place for place, name in enumerate(two.rows) if name.startswith("K-means"))
     cell = two.cells[row][two.columns.index("MLP")]
     assert cell == pytest.approx(mine["accuracy_percent"].iloc[0])
     assert any(name.startswith("Full data") for name in two.rows)
-    herding = next(place for place, name in enumerate(two.rows) if name.startswith("Herding"))
-    assert math.isnan(two.cells[herding][two.columns.index("MLP")])
+    assert not any(name.startswith("Herding") for name in two.rows)
+
+
+def test_protocols_are_never_mixed(tmp_path: Path) -> None:
+    given.two_protocols(tmp_path)
+    frame = collect([tmp_path])
+    summary = summarise(frame)
+    maps = {heat_map.title: heat_map for heat_map in across.heat_maps(summary)}
+    assert set(maps) == {"digits, IPC 2, protocol dc", "digits, IPC 2, protocol dm"}
+    for title, heat_map in maps.items():
+        part = summary[summary["protocol"] == title.split()[-1]]
+        assert len(heat_map.rows) == 2 and set(heat_map.columns) == set(part["network"])
+        cells = [value for row in heat_map.cells for value in row]
+        assert sorted(cells) == sorted(part["accuracy_percent"])
+    shown = board(summary, origins(frame))
+    place = list(shown.columns).index("protocol")
+    assert shown.columns[place - 1] == "network" and shown.choices["protocol"] == ["dc", "dm"]
+    for row, protocol in zip(shown.rows, summary["protocol"], strict=True):
+        assert row.cells[place].text == row.filters["protocol"] == protocol
+        bold = [column for column, cell in enumerate(row.cells) if cell.bold]
+        assert all(shown.columns[column] == "accuracy (%)" for column in bold)
+    for row in shown.rows:
+        assert row.cells[0].text in ("1 of 2", "2 of 2")
+        assert row.cells[0].text.startswith(f"{row.cells[0].value:.0f} ")
+    assert any(cell.bold for row in shown.rows for cell in row.cells)
 
 
 def test_curves_are_means_over_seeds(tmp_path: Path) -> None:
@@ -262,6 +330,20 @@ def test_curves_are_means_over_seeds(tmp_path: Path) -> None:
     assert list(line.x) == [1, 2, 3] and list(line.y) == [2, 3, 4]  # what both seeds logged
     assert line.high[0] == pytest.approx(2 + math.sqrt(2)) and not notes  # 1 and 3, ddof 1
     assert "mean over 2 seeds" in panels[0].notes[0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_losses_that_diverged_are_gaps(tmp_path: Path) -> None:
+    for seed in range(2):
+        loss = np.array([1.0, 2.0, np.inf, -np.inf if seed else np.inf])
+        log = {"iteration": np.arange(4), "loss": loss}
+        given.write(tmp_path, given.recipe_of("digits_dc_ipc2"), seed,
+                    given.scores(0.5, seed, count=1), log=log)  # fmt: skip
+    panels, _ = curves.panels(collect([tmp_path]))
+    (line,) = panels[0].plots[0].series
+    assert line.y[:2] == [1, 2]
+    assert all(math.isnan(v) for values in (line.y, line.low, line.high) for v in values[2:])
+    figures.save(tmp_path / "figures", {"curves": panels}, [])
 
 
 def test_stages_are_in_one_plot_and_long_logs_in_blocks(results: Path) -> None:

@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
     from ddbench import report
+    from ddbench.errors import BadInput
 
+    if args.output.is_dir():
+        raise BadInput(f"'{args.output}' is a folder", field="-o", allowed="the name of a file")
     report.build(args.paths, args.output, figures_in=args.figures, mode=args.embedding)
     return 0

@@ -42,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print or write the table."""
     from ddbench import leaderboard
+    from ddbench.errors import BadInput
 
+    if args.output is not None and args.output.is_dir():
+        raise BadInput(f"'{args.output}' is a folder", field="-o", allowed="the name of a file")
     text = leaderboard.table(
         args.paths, fmt=args.format, pivot_by=args.pivot, by_bytes=args.by_bytes,
         division=args.division, view=args.view, published=args.published, costs=args.costs,

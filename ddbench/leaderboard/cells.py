@@ -85,7 +85,7 @@ def _ranks(rows: Sequence[Row], scores: Sequence[Scores]) -> list[Row]:
     """The marks of the rows of one cell."""
     reasons = [_reason(row, each) for row, each in zip(rows, scores, strict=True)]
     enough = [place for place, reason in enumerate(reasons) if not reason]
-    for place in _strangers({place: set(scores[place]) for place in enough}):
+    for place in _strangers({place: scores[place] for place in enough}):
         reasons[place] = ALONE
     ranked = [place for place in enough if not reasons[place]]
     marks: list[Row] = [{**_UNRANKED, "unranked": reason} for reason in reasons]
@@ -97,7 +97,7 @@ def _ranks(rows: Sequence[Row], scores: Sequence[Scores]) -> list[Row]:
             "ranked": True,
             "unranked": "",
             "rank": ties.rank[position],
-            "best": len(ranked) > 1 and (position == ties.best or ties.tied[position]),
+            "best": len(ranked) > 1 and ties.rank[position] == 1,
             "p_vs_best": ties.adjusted_p[position],
         }
     return marks
@@ -117,17 +117,22 @@ def _reason(row: Row, scores: Scores) -> str:
     return ""
 
 
-def _strangers(seeds: Mapping[int, set[int]]) -> set[int]:
+def _shared(a: Scores, b: Scores) -> int:
+    """The number of seeds of which both have a network of the same number."""
+    return sum(bool(a[seed].keys() & b[seed].keys()) for seed in a.keys() & b.keys())
+
+
+def _strangers(scores: Mapping[int, Scores]) -> set[int]:
     """The fewest rows, taken one by one, without which all others share seeds with one another.
 
     Each time the row that shares seeds with the fewest others goes (of those, the one with the
     fewest seeds, then the last).
     """
-    left, gone = dict(seeds), set[int]()
+    left, gone = dict(scores), set[int]()
     while True:
         apart: defaultdict[int, int] = defaultdict(int)
         for a, b in combinations(left, 2):
-            if len(left[a] & left[b]) < SHARED_SEEDS:
+            if _shared(left[a], left[b]) < SHARED_SEEDS:
                 apart[a] += 1
                 apart[b] += 1
         if not apart:

@@ -146,14 +146,14 @@ def compare(
             ``:SEED``, a set's key, or a method. The same twice compares networks that were trained
             with F to those without, on the same sets.
         networks: only these architectures; empty = all.
-        alpha: in (0, 1); intervals have the level 1 - alpha.
+        alpha: in (0, 0.5); intervals have the level 1 - alpha.
 
     Raises:
         BadInput: a name that is not known or that stands for several sets in one cell, nothing to
             compare, or different test images.
     """
-    if not 0 < alpha < 1:
-        raise BadInput(f"found {alpha:g}", field="--alpha", allowed="a number between 0 and 1")
+    if not 0 < alpha < 0.5:
+        raise BadInput(f"found {alpha:g}", field="--alpha", allowed="a number between 0 and 0.5")
     one, other = chosen.sides((a, b), results, networks)
     files = Files()
     blocks = [_block(*pair, alpha, files) for pair in chosen.pairs(one, other)]

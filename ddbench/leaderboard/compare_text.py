@@ -146,5 +146,5 @@ def _range(counts: Sequence[int]) -> str:
 def _classes(images: Images) -> str:
     shown = ", ".join(f"{each.name}: {each.points:+.2f}" for each in images.classes[:_CLASSES])
     more = len(images.classes) - _CLASSES
-    rest = f", and {more} smaller" if more > 0 else ""
+    rest = f", and {more} more" if more > 0 else ""
     return f"A - B in points by class, not tested: {shown}{rest}"

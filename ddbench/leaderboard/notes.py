@@ -32,7 +32,7 @@ def footer(summary: pd.DataFrame, *, turned: bool = False) -> list[str]:
         *([] if turned else [_SIZES]),
         *_comparison(measured, by_bytes=bool(summary.attrs.get("by_bytes"))),
         *_marks(measured),
-        *_published(summary),
+        *_published(summary[~summary["measured"]] if turned else summary, turned=turned),
     ]
     if division := summary.attrs.get("division"):
         lines.append(f"Only one division: {DIVISIONS[division]}.")
@@ -51,9 +51,9 @@ _SIZES = (
 
 def cell_counts(summary: pd.DataFrame) -> str:
     """How many sets and networks are behind the cells of a table that does not say it of each."""
-    measured = summary[summary["measured"]]
+    measured = summary[summary["measured"] & ~summary["ensemble"]]
     if measured.empty:
-        return "Nothing is measured."
+        return "No single networks are measured."
     per_set = measured["n_networks"] / measured["n_sets"]
     sets, networks = _counts(measured["n_sets"]), _counts(per_set)
     return f"Sets of each cell: {sets}; networks trained on each: {networks}."
@@ -102,8 +102,8 @@ def _sampling_error(measured: pd.DataFrame) -> list[str]:
     if not parts:
         return []
     return [
-        "Error of the test set itself (Wilson, 95 %): "
-        f"{'; '.join(parts)}. It is the same for all rows of a dataset and not in the intervals."
+        "Error of the test set itself (half the width of Wilson's 95 % interval): "
+        f"{'; '.join(parts)}. All rows share these images; it is not in the intervals."
     ]
 
 
@@ -118,11 +118,12 @@ def _range(values: Iterable[float]) -> str:
 def _comparison(measured: pd.DataFrame, *, by_bytes: bool) -> list[str]:
     lines = []
     size = f"bytes within {100 * TOLERANCE:g} %" if by_bytes else "IPC, division"
+    pairs = "the seed" if by_bytes else "common random numbers"  # the order of data depends on IPC
     if (measured["best"] & ~measured["test_selected"]).any():
         lines.append(
-            f"Bold: the best of the rows that can be compared (same dataset, {size}, network and "
-            "training) and all that are not significantly worse: paired t-tests over sets with "
-            "common random numbers, corrected after Holm, 5 %."
+            f"Bold: of the rows that can be compared (same dataset, {size}, network and training) "
+            "the best and all that are not significantly worse: t-tests over sets, paired by "
+            f"{pairs}, corrected after Holm, 5 %."
         )
     if (measured["unranked"] == FEW).any():
         lines.append(
@@ -145,8 +146,8 @@ def _marks(measured: pd.DataFrame) -> list[str]:
         lines.append("F on fixed images: only F was learned; the images are real ones.")
     if measured["ensemble"].any():
         lines.append(
-            "Ensemble: the mean logits of all networks of a set, one score per set; kept apart "
-            "from single networks."
+            "Ensemble: the mean logits of all networks of a set, one score per set, of which the "
+            "seconds are not counted; kept apart from single networks."
         )
     if measured["test_selected"].any():
         lines.append(
@@ -164,14 +165,15 @@ def sources(summary: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(str(source) for source in summary["published_source"].dropna()))
 
 
-def _published(summary: pd.DataFrame) -> list[str]:
+def _published(summary: pd.DataFrame, *, turned: bool) -> list[str]:
     found = sources(summary)
     if not found:
         return []
-    lines = [
+    meaning = (
         "Published: the paper's number, not measured here. Difference: measured - published, in "
         "points; within: whether it is at most the published standard deviation."
-    ]
+    )
+    lines = [] if turned else [meaning]
     if not summary["measured"].all():
         lines.append(f"{DOUBLE_DAGGER}: published, not measured here, and not ranked.")
     return lines + [f"[{number}] {source}" for number, source in enumerate(found, 1)]

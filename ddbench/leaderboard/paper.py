@@ -27,6 +27,9 @@ VIEWS: Mapping[str, str | None] = {
 """What can be shown, and the module that shows it."""
 
 
+_OF_A_TABLE = ("--pivot", "--by-bytes", "--costs")
+
+
 def table(
     paths: Sequence[Path],
     *,
@@ -69,6 +72,9 @@ def table(
                            allowed="--view default")  # fmt: skip
         frame = _part(collect(paths, baselines=True), division)
         return sections(importlib.import_module(f"{__package__}.{module}").view(frame), fmt)
+    if bibtex:
+        for name in (name for name, value in given.items() if value and name in _OF_A_TABLE):
+            raise BadInput("is of a table, which --bibtex does not print", field=name)
     if pivot_by and costs:
         raise BadInput("does not go with --pivot, whose cells are accuracies", field="--costs")
     summary = summarise(_part(collect(paths), division), by_bytes=by_bytes)

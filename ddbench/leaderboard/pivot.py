@@ -16,6 +16,7 @@ from ddbench.leaderboard.view import (
     Column,
     SummaryRow,
     accuracy_text,
+    bytes_text,
     marked,
     plain_record,
     published_text,
@@ -31,8 +32,6 @@ VALUES = (
     *("test_selected", "published_percent", "measured"),
 )
 """Columns of a summary that csv and json give for every cell."""
-_APART = ("test_selected", "measured", "published_source")
-"""What the cells of one row have in common without a column that says so: marks say it."""
 
 _Cells = dict[str, SummaryRow]
 
@@ -54,9 +53,12 @@ def pivot(summary: pd.DataFrame, axis: str) -> Section:
     field = AXES[axis]
     summary = summary.assign(recipe=_families(summary, field))
     keys = [*(column for name, column in _KEYS.items() if name != field), *telling(summary)]
+    if summary.attrs.get("by_bytes"):
+        keys.append(_BYTES)
     rows = _rows(summary, field, keys)
     values = sorted({value for cells in rows.values() for value in cells}, key=_place)
-    numbers = {source: number for number, source in enumerate(sources(summary), 1)}
+    shown = sources(summary[~summary["measured"]])
+    numbers = {source: number for number, source in enumerate(shown, 1)}
     return Section(
         title="",
         columns=[*(key.header for key in keys), *(_header(field, value) for value in values)],
@@ -77,6 +79,7 @@ def pivot(summary: pd.DataFrame, axis: str) -> Section:
     )
 
 
+_BYTES = Column("bytes", True, lambda row: bytes_text(row["bytes"]))
 _KEYS = {**KEYS, "name": Column("method", False, lambda row: str(row["name"]))}
 """The columns before the cells; the method without its marks, which are those of cells."""
 
@@ -87,9 +90,15 @@ def _rows(
     """Rows of the summary by the text of ``keys`` (and what keeps rows apart), then by column."""
     rows: dict[tuple[str, ...], _Cells] = {}
     for row in rows_of(summary):
-        texts = (*(key.text(row) for key in keys), *(str(row[name]) for name in _APART))
+        texts = (*(key.text(row) for key in keys), *_apart(row))
         rows.setdefault(texts, {})[KEYS[field].text(row)] = row
     return rows
+
+
+def _apart(row: SummaryRow) -> tuple[str, ...]:
+    """What the cells of one row have in common without a column that says so: marks say it."""
+    repeated = "" if row["measured"] else str(row["published_source"])
+    return str(row["test_selected"]), str(row["measured"]), repeated
 
 
 def _families(summary: pd.DataFrame, field: str) -> pd.Series:

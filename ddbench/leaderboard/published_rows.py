@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ddbench import published
-from ddbench.leaderboard.recipe_facts import Row
+from ddbench.leaderboard.recipe_facts import Row, is_within
 from ddbench.leaderboard.summary import frame_of
 from ddbench.published import PublishedNumber
 
@@ -35,13 +35,22 @@ def with_published(summary: pd.DataFrame) -> pd.DataFrame:
     for row in plain:
         if pd.isna(row["published_percent"]):  # type: ignore[call-overload]
             row.update(_beside(row))
-    more = [each for cell, methods in _measured(plain) for each in _others(cell, methods)]
+    division = summary.attrs.get("division")
+    more = [
+        each
+        for cell, methods in _measured(plain)
+        for each in _others(cell, methods)
+        if division in (None, each["division"])
+    ]
     return frame_of([*rows, *more], summary.attrs)
 
 
 def _is_plain(row: Row) -> bool:
-    """Whether a row is what papers report: single networks, and F used where the set has F."""
-    return not row["ensemble"] and row["has_features"] == row["used_features"]
+    """Whether a row is what papers report: single networks, trained and tested as the recipe says,
+    and F used where the set has F.
+    """
+    as_papers = row["has_features"] == row["used_features"] and row["as_recipe"]
+    return bool(as_papers and not row["ensemble"])
 
 
 def _cell(row: Row) -> _Cell:
@@ -59,9 +68,13 @@ def _measured(rows: Iterable[Row]) -> Iterator[tuple[_Cell, set[str]]]:
 
 
 def _beside(row: Row) -> Row:
-    """The published columns of a measured row; nothing where nothing is published."""
+    """The published columns of a measured row; nothing where nothing is published of its kind."""
     dataset, ipc, network, features = _cell(row)
-    found = published.find(dataset, str(row["method"]), ipc, network, features)
+    found = [
+        number
+        for number in published.find(dataset, str(row["method"]), ipc, network, features)
+        if _division(number) in (None, row["division"])
+    ]
     if not found or row["fixed_images"]:
         return {}
     accuracy: Any = row["accuracy_percent"]
@@ -69,7 +82,7 @@ def _beside(row: Row) -> Row:
     return {
         **_columns(found[0]),
         "difference_points": difference,
-        "within_published": None if std is None else abs(difference) <= std,
+        "within_published": None if std is None else is_within(difference, std),
     }
 
 
@@ -87,11 +100,18 @@ def _others(cell: _Cell, measured: set[str]) -> Iterator[Row]:
             "name": f"{title} + F" if features else title,
             "ipc": ipc,
             "network": network,
+            "division": _division(number),
             **_columns(number),
             **dict.fromkeys(("used_features", "has_features"), features),
-            **dict.fromkeys(("fixed_images", "ensemble", "ranked", "best", "measured"), False),
+            **dict.fromkeys(("fixed_images", "ensemble", "as_recipe"), False),
+            **dict.fromkeys(("ranked", "best", "measured"), False),
             "test_selected": bool(number.test_selected),
         }
+
+
+def _division(number: PublishedNumber) -> str | None:
+    """What its networks learned from; None where the source does not say."""
+    return "features" if number.features else number.labels
 
 
 def _columns(number: PublishedNumber) -> Row:

@@ -45,7 +45,8 @@ def _section(division: str, summary: pd.DataFrame) -> Section:
     title = f"Average ranks: {DIVISIONS[division]}"
     unranked = sorted({*summary["name"]} - {*scores.index, *several})
     if scores.shape[0] < 2:
-        notes = [f"Fewer than two methods can be ranked.{_left(unranked)}"]
+        ways = [_several(several)] if several else []
+        notes = [f"Fewer than two methods can be ranked.{_left(unranked)}", *ways]
         return Section(title, _COLUMNS, [], [False, True, True, True], notes)
     table = statistics.rank_table(scores.to_numpy(dtype=float).tolist())
     names = [str(name) for name in scores.index]
@@ -116,13 +117,13 @@ def _notes(
         return [f"No cell has all of the methods: {', '.join(map(str, scores.index))}. "
                 f"Cells: {_some(left)}.{_left(unranked)}"]  # fmt: skip
     notes = [
-        f"Ranks by mean accuracy (1 is best, ties share) over the {len(used)} cells that all "
+        f"Ranks by mean accuracy (1 is best, ties share) over the {_count(len(used))} that all "
         f"methods have: {_some(used)}."
     ]
     if left:
         notes.append(f"Left out, because a method is missing there: {_some(left)}.")
     if several:
-        notes.append(f"Missing where it was made in several ways: {', '.join(several)}.")
+        notes.append(_several(several))
     if table.friedman_p is not None and table.critical_difference is not None:
         notes.append(
             f"Friedman's test of equal ranks: p = {table.friedman_p:.4f}. Average ranks further "
@@ -142,8 +143,16 @@ def _notes(
     return notes
 
 
+def _several(names: Sequence[str]) -> str:
+    return f"Missing where it was made in several ways: {', '.join(names)}."
+
+
 def _left(unranked: Sequence[str]) -> str:
     return f" Not ranked in the table, and so not here: {', '.join(unranked)}." if unranked else ""
+
+
+def _count(cells: int) -> str:
+    return "1 cell" if cells == 1 else f"{cells} cells"
 
 
 def _told(cell: Mapping[Any, Any]) -> str:

@@ -68,6 +68,7 @@ class RecipeFacts:
             "comparable": scored.comparable_key or self._comparable(scored),
             "division": division,
             "ensemble": scored.ensemble,
+            "as_recipe": scored.evaluation_key in self._arms,
             **self._bytes(scored, header, division),
             **self._published(scored),
         }
@@ -148,10 +149,11 @@ class RecipeFacts:
     def _published(self, scored: Scored) -> Row:
         """The first published number, on the rows of the cell that it is of.
 
-        That is the recipe's own network (where it is evaluated), with F if the recipe has F.
+        That is the recipe's own network (where it is evaluated), trained and tested as the recipe
+        says, with F if the recipe has F.
         """
         cells = self._recipe.published
-        own = scored.role == OWN and not scored.ensemble
+        own = scored.role == OWN and not scored.ensemble and scored.evaluation_key in self._arms
         if not cells or not own or (scored.network, scored.used_features) != self._published_arm:
             return dict.fromkeys(("published_accuracy", "published_std", "published_source"))
         return {
@@ -167,6 +169,14 @@ class RecipeFacts:
         network = recipe.net.label if recipe.net.label in names else names[0]
         features = recipe.features is not None and recipe.evaluation.features.use != "without"
         return network, features
+
+
+def is_within(difference: float, std: float) -> bool:
+    """Whether a difference is at most a standard deviation, both in points.
+
+    Not by the rounding error of a difference of percentages: 50.1 is within 50.0 +- 0.1.
+    """
+    return round(abs(difference) - std, 9) <= 0
 
 
 _BYTES = (

@@ -79,6 +79,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "job": "the scheduler's jobs that worked on it; empty: none",
         "finished": "time, ISO 8601",
         "restarts": "how often work on it was started again",
+        "as_recipe": "whether the file's recipe asks for this score",
         "set_selected": "whether whoever published the set chose it by its test accuracy",
         "published_accuracy": "the paper's number for this row, percent",
         "published_std": "the paper's spread, percent",
@@ -91,7 +92,11 @@ _TYPES = {
     **dict.fromkeys(("ipc", "test_size"), "Int64"),  # which may be missing
     **dict.fromkeys(("seed", "network_seed", "iteration", "epochs", "restarts"), "int64"),
     **dict.fromkeys(
-        ("ensemble", "used_features", "has_features", "fixed_images", "set_selected"), "bool"
+        (
+            *("ensemble", "used_features", "has_features", "fixed_images", "set_selected"),
+            "as_recipe",
+        ),
+        "bool",
     ),
     **dict.fromkeys(
         (

@@ -21,7 +21,7 @@ import pandas as pd
 from ddbench import statistics
 from ddbench.arms import OWN
 from ddbench.leaderboard.cells import UPPER_BOUND, mark, scores_of
-from ddbench.leaderboard.recipe_facts import Row
+from ddbench.leaderboard.recipe_facts import Row, is_within
 from ddbench.leaderboard.records import DONE
 from ddbench.statistics import Scores
 
@@ -46,7 +46,7 @@ COLUMNS = (
     *("published_percent", "published_std_percent", "published_source", "difference_points"),
     "within_published",
     *("used_features", "has_features", "fixed_images", "features", "ensemble", "test_selected"),
-    *("recipe", "protocol", "tta", "selection", "evaluation_key", "comparable", "key"),
+    *("as_recipe", "recipe", "protocol", "tta", "selection", "evaluation_key", "comparable", "key"),
     *("iterations", "test_size"),
     *("distill_seconds_per_set", "evaluation_seconds_per_network", "peak_memory_bytes"),
     *("device", "measured"),
@@ -56,7 +56,7 @@ _TYPES = {
     **dict.fromkeys(("cell", "rank"), "Int64"),
     "within_published": "boolean",
     **dict.fromkeys(("used_features", "has_features", "fixed_images", "ensemble"), "bool"),
-    **dict.fromkeys(("test_selected", "ranked", "best", "measured"), "bool"),
+    **dict.fromkeys(("test_selected", "as_recipe", "ranked", "best", "measured"), "bool"),
     **dict.fromkeys(
         (
             *("accuracy_percent", "accuracy_std_percent", "interval_low_percent"),
@@ -141,7 +141,7 @@ def _row(part: Columns, scores: Scores) -> Row:
         "published_std_percent": std,
         "published_source": source,
         "difference_points": mean - published,
-        "within_published": None if math.isnan(std) else abs(mean - published) <= std,
+        "within_published": None if math.isnan(std) else is_within(mean - published, std),
         "test_selected": first["selection"] == TEST_SELECTED or bool(part["set_selected"].any()),
         "recipe": _names(part["recipe"]),
         "protocol": _names(part["protocol"]),
@@ -156,7 +156,7 @@ def _row(part: Columns, scores: Scores) -> Row:
 
 _COPIED = (
     *("dataset", "method", "ipc", "network", "division", "used_features", "has_features"),
-    *("fixed_images", "features", "ensemble", "tta", "selection", "evaluation_key"),
+    *("fixed_images", "features", "ensemble", "tta", "selection", "evaluation_key", "as_recipe"),
     *("key", "bytes", "image_bytes", "label_bytes", "feature_bytes", "teacher_bytes", "test_size"),
 )
 

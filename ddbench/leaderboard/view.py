@@ -91,7 +91,7 @@ def _columns(summary: pd.DataFrame, published: bool, costs: bool) -> list[Column
         Column(ACCURACY, True, accuracy_text),
         Column("95 % interval", True, _interval),
         Column(f"sets {TIMES} networks", True, _counts),
-        Column("bytes", True, lambda row: _bytes(row["bytes"])),
+        Column("bytes", True, lambda row: bytes_text(row["bytes"])),
         Column("images", True, lambda row: _decimals(row["image_equivalents_per_class"])),
     ]
     if summary["division"].nunique() > 1:
@@ -164,6 +164,8 @@ def _counts(row: SummaryRow) -> str:
     """``3 x 20``, or the total where the sets have different numbers of networks."""
     if not row["measured"]:
         return "published"
+    if row["ensemble"]:
+        return f"{row['n_sets']} ensembles"
     per_set = row["networks_per_set"]
     if pd.isna(per_set):
         return f"{row['n_networks']} on {row['n_sets']} sets"
@@ -204,7 +206,8 @@ def _decimals(value: float) -> str:
     return NOTHING if pd.isna(value) else f"{value:.2f}"
 
 
-def _bytes(count: float) -> str:
+def bytes_text(count: float) -> str:
+    """Bytes as ``human_bytes``; a dash where they are not known."""
     return NOTHING if pd.isna(count) else human_bytes(count)
 
 
@@ -234,7 +237,7 @@ _COSTS = [
         True,
         lambda row: _seconds(row["evaluation_seconds_per_network"]),
     ),
-    Column("peak memory", True, lambda row: _bytes(row["peak_memory_bytes"])),
+    Column("peak memory", True, lambda row: bytes_text(row["peak_memory_bytes"])),
     Column("device", False, _field("device")),
 ]
 

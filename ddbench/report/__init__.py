@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from ddbench.errors import unknown
+from ddbench.errors import printable, unknown
 from ddbench.leaderboard import collect, ddranking, ranks_view, render, summarise
 from ddbench.leaderboard.paper import cited
 from ddbench.leaderboard.published_rows import with_published
@@ -19,6 +20,8 @@ from ddbench.report.feature_space import MODES, Mode
 from ddbench.report.origins import origins
 from ddbench.report.page import Page, Part
 from ddbench.store.atomic import publish
+
+log = logging.getLogger(__name__)
 
 _BYTES = (
     "What has to be stored to train on a set (images, labels, F where it is used, a teacher that "
@@ -38,7 +41,7 @@ _EMBEDDING = (
 def build(
     paths: Sequence[Path], out: Path, *, figures_in: Path | None = None, mode: Mode = "untrained"
 ) -> None:
-    """Write the page of all results at or below ``paths``.
+    """Write the page of all results at or below ``paths``; of none, a page that says so.
 
     Args:
         out: the HTML file; what was there before stays until the new one is whole.
@@ -53,6 +56,8 @@ def build(
         raise unknown("embedding", mode, MODES, "--embedding")
     frame = collect(paths, baselines=True)
     summary = _measured(summarise(frame))
+    if summary.empty:
+        log.warning("nothing to show: no finished run in %s", printable(", ".join(map(str, paths))))
     made = _page(frame, summary, mode)
     with publish(out) as temporary:
         temporary.write_text(page.render(made), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Accuracy of every method on every network, one heat map per dataset and IPC."""
+"""Accuracy of every method on every network, one heat map per dataset, IPC and protocol."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ddbench.report.plots import HeatMap
 def heat_maps(summary: pd.DataFrame) -> list[HeatMap]:
     """Heat maps in the order of the table, of datasets and IPCs tested on two networks or more.
 
-    A cell is a row of the summary, never a mean of several: what differs has rows of its own.
+    A map holds sets that were tested alike: by one protocol, with one test-time augmentation. A
+    cell is a row of the summary, never a mean of several: what differs has rows of its own.
     Training on the whole dataset is the last row of each of its dataset's maps.
     """
     if summary.empty:
@@ -24,10 +25,14 @@ def heat_maps(summary: pd.DataFrame) -> list[HeatMap]:
     maps = []
     for dataset, rows in named.groupby("dataset", sort=False):
         bound = rows[rows["method"] == UPPER_BOUND]
-        for ipc, part in rows[rows["method"] != UPPER_BOUND].groupby("ipc", sort=True):
-            shown = pd.concat([part, bound]) if len(bound) else part
-            if part["network"].nunique() > 1:
-                maps.append(_map(f"{dataset}, IPC {ipc}", shown))
+        for ipc, sets in rows[rows["method"] != UPPER_BOUND].groupby("ipc", sort=True):
+            several = sets["protocol"].nunique() > 1
+            for (protocol, tta), part in sets.groupby(["protocol", "tta"], sort=False):
+                if part["network"].nunique() > 1:
+                    title = f"{dataset}, IPC {ipc}"
+                    title = f"{title}, protocol {protocol}" if several else title
+                    title = title if tta == "none" else f"{title} with {tta}"
+                    maps.append(_map(title, pd.concat([part, bound]) if len(bound) else part))
     return maps
 
 

@@ -1,15 +1,16 @@
 """The leaderboard as the page shows it: cells with what they sort by, rows with what filters them.
 
 The columns are those of ``ddbench table --costs``; a column of ranks comes first where there are
-any.
+any, and the protocol is a column wherever there are several.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -19,9 +20,11 @@ from ddbench.leaderboard.signs import NOTHING, TIMES
 from ddbench.leaderboard.view import ipc_text, table_of
 from ddbench.report.origins import Origin
 
+Item = TypeVar("Item")
+
 FILTERS = {
     "dataset": "Dataset", "method": "Method", "network": "Network", "ipc": "IPC",
-    "division": "Division",
+    "protocol": "Protocol", "division": "Division",
 }  # fmt: skip
 """What rows are filtered by, and how the choice is called."""
 
@@ -39,6 +42,11 @@ _VALUES = {
     "peak memory": "peak_memory_bytes",
 }
 """The numbers that columns are sorted by; the others are sorted by their text."""
+
+_CELLS = (
+    "Ranks are among the ranked rows of a cell: one dataset, size, network, protocol with its "
+    "settings, and division."
+)
 
 
 @dataclass(frozen=True)
@@ -87,12 +95,13 @@ class Board:
 
 def board(summary: pd.DataFrame, origins: Mapping[tuple[str, str], Origin]) -> Board:
     """The leaderboard of a summary."""
-    section = table_of(summary, costs=True)
+    section = _with_protocol(table_of(summary, costs=True), summary)
     records = summary.to_dict(orient="records")
-    ranked = any(row["ranked"] for row in records)
+    sizes = Counter(row["cell"] for row in records if row["ranked"])
+    ranked = bool(sizes)
     rows = [
         BoardRow(
-            [*([_rank(row)] if ranked else []), *_cells(section, place, row)],
+            [*([_rank(row, sizes)] if ranked else []), *_cells(section, place, row)],
             _filters(row),
             origins[str(row["dataset"]), str(row["key"])].anchor,
             "" if row["ranked"] else str(row["unranked"]) or "not ranked",
@@ -106,14 +115,36 @@ def board(summary: pd.DataFrame, origins: Mapping[tuple[str, str], Origin]) -> B
         section.row_header + ranked,
         rows,
         choices,
-        section.notes,
+        [*([_CELLS] if ranked else []), *section.notes],
     )
 
 
-def _rank(row: Mapping[Any, Any]) -> Cell:
+def _with_protocol(section: Section, summary: pd.DataFrame) -> Section:
+    """The table with the protocols after the networks, where there are several to tell apart."""
+    if summary["protocol"].nunique() < 2 or "protocol" in section.columns:
+        return section
+    at = list(section.columns).index("network") + 1
+    return replace(
+        section,
+        columns=_inserted(section.columns, at, "protocol"),
+        right=_inserted(section.right, at, False),
+        rows=[
+            _inserted(cells, at, str(protocol))
+            for cells, protocol in zip(section.rows, summary["protocol"], strict=True)
+        ],
+        bold=frozenset((row, column + (column >= at)) for row, column in section.bold),
+    )
+
+
+def _inserted(items: Sequence[Item], at: int, item: Item) -> list[Item]:
+    return [*items[:at], item, *items[at:]]
+
+
+def _rank(row: Mapping[Any, Any], sizes: Mapping[Any, int]) -> Cell:
+    """``1 of 4``: the rank, and how many rows of its cell have one."""
     if not row["ranked"]:
         return Cell(NOTHING, None, False)
-    return Cell(str(row["rank"]), float(row["rank"]), False)
+    return Cell(f"{row['rank']} of {sizes[row['cell']]}", float(row["rank"]), False)
 
 
 def _cells(section: Section, place: int, row: Mapping[Any, Any]) -> list[Cell]:
@@ -138,6 +169,7 @@ def _filters(row: Mapping[Any, Any]) -> dict[str, str]:
         "method": str(row["name"]),
         "network": str(row["network"]),
         "ipc": ipc_text(row),
+        "protocol": str(row["protocol"]),
         "division": DIVISIONS.get(str(row["division"]), str(row["division"])),
     }
 

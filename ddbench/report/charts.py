@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ddbench.report.colours import LIGHT, symbol
+from ddbench.report.direction import undirected
 from ddbench.report.plots import Axis, Plot, Series
 from ddbench.report.ticks import log_ticks
 
@@ -198,4 +199,4 @@ def _numbers(values: Sequence[float]) -> list[float | None]:
 
 def _plain(text: str) -> str:
     """Text that plotly shows as it is: no markup, and no mathematics between dollars."""
-    return html.escape(" ".join(text.split()), quote=False).replace("$", "&#36;")
+    return html.escape(" ".join(undirected(text).split()), quote=False).replace("$", "&#36;")

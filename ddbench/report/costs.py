@@ -1,7 +1,8 @@
 """Accuracy against what it costs: images per class, bytes, seconds of computing.
 
 A plot holds rows that were tested alike (dataset, network, protocol, test-time augmentation), and
-one against seconds only those of one device. Ensembles are left out.
+one against seconds only those of one device. Ensembles are left out, and so are earlier snapshots
+of a set: what is known is the cost of the whole run.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ MIN_SECONDS = 0.1
 
 _ALIKE = ("dataset", "network", "protocol", "tta")
 """Rows of one plot agree in these; training on the whole dataset, in the first two."""
+_SET = ("dataset", "key")
 _FRONT = (
     "The line is the Pareto front: nothing measured here is as accurate for less. Test-selected "
     "rows are not on it."
@@ -36,7 +38,7 @@ _UNLIKE = "Not all networks were trained alike: some recipes change settings of 
 _BARS = "Bars: 95 % intervals, as in the table."
 
 Row = Mapping[str, Any]
-"""A row of the summary with its ``label`` and, where it is drawn, its ``cost``."""
+"""A row of the summary with its ``label``; sets also with ``early`` and, where known, ``cost``."""
 
 
 def panels(summary: pd.DataFrame, cost: str) -> list[Panel]:
@@ -51,7 +53,8 @@ def panels(summary: pd.DataFrame, cost: str) -> list[Panel]:
         for row in named
         if row["measured"] and not row["ensemble"]
     ]
-    sets = [row for row in rows if row["method"] != UPPER_BOUND]
+    ends = {place: max(map(_iteration, part)) for place, part in grouped(rows, _SET).items()}
+    sets = [{**row, "early": _is_early(row, ends)} for row in rows if row["method"] != UPPER_BOUND]
     bounds = grouped((row for row in rows if row["method"] == UPPER_BOUND), _ALIKE[:2])
     slot = slots([str(row["label"]) for row in sets])
     alike = (*_ALIKE, "device") if cost == "seconds" else _ALIKE
@@ -63,12 +66,22 @@ def panels(summary: pd.DataFrame, cost: str) -> list[Panel]:
     return sorted(found, key=lambda panel: -sum(len(s.x) for s in panel.plots[0].series))
 
 
+def _iteration(row: Row) -> int:
+    """The latest iteration of which the row has a snapshot."""
+    return int(str(row["iterations"]).rsplit(", ", 1)[-1])
+
+
+def _is_early(row: Row, ends: Mapping[tuple[Any, ...], int]) -> bool:
+    """Whether the set was iterated further; choosing a snapshot by a rule takes the whole run."""
+    return row["selection"] == "last" and _iteration(row) < ends[row["dataset"], row["key"]]
+
+
 def _plot(
     part: Sequence[Row], bounds: Sequence[Row], cost: str, slot: Mapping[str, int]
 ) -> Plot | None:
     """The plot of one group, with training on the whole dataset; None where no cost is known."""
-    costs = [_cost(row, cost) for row in part]
-    drawn = [{**row, "cost": value} for row, value in zip(part, costs, strict=True) if value > 0]
+    final = [{**row, "cost": _cost(row, cost)} for row in part if not row["early"]]
+    drawn = [row for row in final if row["cost"] > 0]
     if not drawn:
         return None
     first = part[0]
@@ -80,9 +93,16 @@ def _plot(
         _series(name, rows, slot[name]) for (name,), rows in grouped(drawn, ("label",)).items()
     ]
     levels = [(str(row["label"]), row["accuracy_percent"]) for row in bounds]
+    line = _front(drawn)
+    notes = [
+        *([_FRONT] if line else []),
+        *_notes(drawn, cost),
+        *_left_out(len(part) - len(final), "of an earlier snapshot: its own cost is not known"),
+        *_left_out(len(final) - len(drawn), "without a known cost"),
+    ]
     return Plot(
         "points", title, _axis(cost, str(first["device"])), Axis("Accuracy (%)"), series,
-        _front(drawn), levels, tuple(_notes(drawn, len(part) - len(drawn), cost)),
+        line, levels, notes,
     )  # fmt: skip
 
 
@@ -147,8 +167,11 @@ def _front(drawn: Sequence[Row]) -> list[tuple[float, float]]:
     return line if len(line) > 1 else []
 
 
-def _notes(drawn: Sequence[Row], left: int, cost: str) -> Iterator[str]:
-    yield _FRONT
+def _left_out(count: int, what: str) -> list[str]:
+    return [f"Not drawn: {count} {'row' if count == 1 else 'rows'} {what}."] if count else []
+
+
+def _notes(drawn: Sequence[Row], cost: str) -> Iterator[str]:
     if any(not math.isnan(row["interval_low_percent"]) for row in drawn):
         yield _BARS
     if not all(row["ranked"] for row in drawn):
@@ -157,8 +180,6 @@ def _notes(drawn: Sequence[Row], left: int, cost: str) -> Iterator[str]:
         len({row["comparable"] for row in part}) > 1 for part in grouped(drawn, ("ipc",)).values()
     ):
         yield _UNLIKE
-    if left:
-        yield f"Not drawn: {left} {'row' if left == 1 else 'rows'} without a known cost."
     if cost == "seconds":
         yield (
             "Seconds of the method's iterations, by the clock. Choosing real images, networks "

@@ -6,7 +6,6 @@ Axes: T logged iterations, S seeds.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ddbench.errors import BadInput
 from ddbench.leaderboard.records import DONE
 from ddbench.report.grouping import spread
 from ddbench.report.plots import Axis, Panel, Plot, Series
+from ddbench.scalars import stage_of
 from ddbench.store.tree import open_tree
 
 MAX_PANELS = 24
@@ -30,8 +30,6 @@ POINTS = 300
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Log = Mapping[str, Array]
-
-_STAGE = re.compile(r"(?P<prefix>.+)_stage_(?P<stage>[0-9]+)")
 
 
 def panels(frame: pd.DataFrame) -> tuple[list[Panel], list[str]]:
@@ -122,8 +120,7 @@ def _scalar_plots(title: str, logs: Sequence[Log]) -> Iterator[Plot]:
     names = sorted(set.intersection(*(set(log) for log in logs)) - {"iteration"})
     groups: dict[str, list[tuple[int, str]]] = {}
     for name in names:
-        match = _STAGE.fullmatch(name)
-        prefix, stage = (match["prefix"], int(match["stage"])) if match else (name, -1)
+        prefix, stage = stage_of(name) or (name, -1)
         groups.setdefault(prefix, []).append((stage, name))
     for prefix, members in groups.items():
         series = []
@@ -148,14 +145,20 @@ def _curve(label: str, slot: int, logs: Sequence[Log], name: str) -> Series:
     values_ST = np.stack([_at(log, name, common) for log in logs])
     size = max(1, math.ceil(len(common) / POINTS))
     x = _blocks(common, size)
-    blocks = np.stack([_blocks(values, size) for values in values_ST])
-    mean = blocks.mean(0)
-    if len(logs) == 1:
-        return Series(label, x.tolist(), mean.tolist(), slot=slot)
-    std = blocks.std(0, ddof=1)
-    return Series(
-        label, x.tolist(), mean.tolist(), (mean - std).tolist(), (mean + std).tolist(), slot=slot
-    )
+    with np.errstate(invalid="ignore", over="ignore"):  # a loss that diverged is a gap
+        blocks = np.stack([_blocks(values, size) for values in values_ST])
+        mean = blocks.mean(0)
+        if len(logs) == 1:
+            return Series(label, x.tolist(), _finite(mean), slot=slot)
+        std = blocks.std(0, ddof=1)
+        low, high = _finite(mean - std), _finite(mean + std)
+    return Series(label, x.tolist(), _finite(mean), low, high, slot=slot)
+
+
+def _finite(values: Array) -> list[float]:
+    """The values, NaN where they are not finite."""
+    found: list[float] = np.where(np.isfinite(values), values, np.nan).tolist()
+    return found
 
 
 def _at(log: Log, name: str, iterations: Array) -> Array:

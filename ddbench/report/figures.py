@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ddbench.report.colours import LIGHT, colour, heat, symbol
+from ddbench.report.direction import undirected
 from ddbench.report.plots import HeatMap, Panel, Plot, Series
 from ddbench.report.ticks import log_ticks
 from ddbench.store.atomic import publish
@@ -76,11 +77,12 @@ def figure(plot: Plot) -> Figure:
         axes.step(x, y, where="post", color="#565d66", linestyle=":", label="Pareto front")
     for name, value in plot.levels:
         axes.axhline(value, color="#565d66", linewidth=0.8, linestyle="--")
-        axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+        axes.annotate(undirected(name), (1, value), xycoords=("axes fraction", "data"), ha="right",
+                      va="bottom")  # fmt: skip
     for series in plot.series:
         draw(axes, series)
     axes.set_title(_wrapped(plot.title))
-    axes.set(xlabel=_wrapped(plot.x.title), ylabel=plot.y.title)
+    axes.set(xlabel=_wrapped(plot.x.title), ylabel=undirected(plot.y.title))
     if plot.kind == "map":
         axes.set(xticks=[], yticks=[], aspect="equal")
     else:
@@ -104,8 +106,9 @@ def heat_figure(heat_map: HeatMap) -> Figure:
         back, ink = heat((value - low) / (high - low) if high > low else 0.5)
         axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color=back, linewidth=0))
         axes.text(column, row, f"{value:.1f}", color=ink, ha="center", va="center")
-    axes.set_xticks(range(len(heat_map.columns)), heat_map.columns, rotation=30, ha="right")
-    axes.set_yticks(range(len(heat_map.rows)), heat_map.rows)
+    columns, rows = (list(map(undirected, names)) for names in (heat_map.columns, heat_map.rows))
+    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
     axes.set(xlim=(-0.5, len(heat_map.columns) - 0.5), ylim=(len(heat_map.rows) - 0.5, -0.5))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -134,7 +137,7 @@ def _points(axes: Axes, series: Series) -> None:
     if len(series.low):
         ends = np.stack([y - np.asarray(series.low), np.asarray(series.high) - y])
         axes.errorbar(x, y, np.nan_to_num(ends), capsize=2, linewidth=0.9, **style)
-    label: str | None = series.name
+    label: str | None = undirected(series.name)
     for chosen, face in ((~hollow, style["color"]), (hollow, "white")):
         if chosen.any():
             axes.plot(x[chosen], y[chosen], marker=_MARKERS[symbol(series.slot)], markersize=5,
@@ -145,7 +148,7 @@ def _points(axes: Axes, series: Series) -> None:
 def _lines(axes: Axes, series: Series) -> None:
     dash = _DASHES[series.slot // len(LIGHT) % len(_DASHES)]
     axes.plot(series.x, series.y, color=colour(series.slot), linestyle=dash, linewidth=1.2,
-              label=series.name)  # fmt: skip
+              label=undirected(series.name))  # fmt: skip
     if len(series.low):
         axes.fill_between(series.x, series.low, series.high, color=colour(series.slot), alpha=0.2,
                           linewidth=0)  # fmt: skip
@@ -154,14 +157,24 @@ def _lines(axes: Axes, series: Series) -> None:
 def _map(axes: Axes, series: Series) -> None:
     if series.glyphs:
         for x, y, glyph in zip(series.x, series.y, series.glyphs, strict=True):
-            axes.text(x, y, glyph, color="#7f8994", size=5, ha="center", va="center", clip_on=True)
+            axes.text(
+                x,
+                y,
+                undirected(glyph),
+                color="#7f8994",
+                size=5,
+                ha="center",
+                va="center",
+                clip_on=True,
+            )
         axes.update_datalim(list(zip(series.x, series.y, strict=True)))
     elif series.faint:
-        axes.scatter(series.x, series.y, s=5, color="#7f8994", linewidths=0, label=series.name)
+        axes.scatter(series.x, series.y, s=5, color="#7f8994", linewidths=0,
+                     label=undirected(series.name))  # fmt: skip
     else:
         axes.scatter(series.x, series.y, s=24, marker=_MARKERS[symbol(series.slot)],
                      color=colour(series.slot), edgecolors="white", linewidths=0.5,
-                     label=series.name)  # fmt: skip
+                     label=undirected(series.name))  # fmt: skip
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -196,4 +209,4 @@ def _slug(title: str) -> str:
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 78)
+    return textwrap.fill(undirected(text), 78)

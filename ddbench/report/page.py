@@ -1,7 +1,8 @@
 """The page: everything that was made of the results, put into one HTML file.
 
 Nothing is fetched: style, script and plotly are in the file, and its Content-Security-Policy
-forbids the network. All text is escaped, in HTML by the template and in JSON by ``_json``.
+forbids the network. All text is escaped, in HTML by the template and in JSON by ``_json``,
+and none of it changes the direction of the page.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ddbench.leaderboard.section import Section
 from ddbench.report.board import FILTERS, Board
 from ddbench.report.charts import chart, describe, table
 from ddbench.report.colours import DARK, LIGHT, heat
+from ddbench.report.direction import undirected
 from ddbench.report.origins import Origin
 from ddbench.report.pictures import Picture
 from ddbench.report.plots import HeatMap, Panel
@@ -97,10 +99,15 @@ def render(page: Page) -> str:
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=_shown,
     )  # fmt: skip
     environment.globals.update(describe=describe, table=table, heat_cells=heat_cells)
     return environment
+
+
+def _shown(value: object) -> object:
+    """A value as the template writes it; what is ready for HTML stays as it is."""
+    return undirected(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def heat_cells(heat_map: HeatMap) -> list[list[tuple[str, str, str, str]]]:

@@ -132,6 +132,7 @@ class Trackers:
     def _hand_over(self, name: str, tracker: Tracker) -> None:
         tracker.rows(self._scalars.rows(self._told[name]))
         self._told[name] = len(self._scalars)
+        self._note(name).write_text(str(self._told[name]))
 
     def _do(self, name: str, act: Callable[[Tracker], None]) -> None:
         """``act`` on a tracker, which is given up if it fails."""
@@ -148,13 +149,22 @@ class Trackers:
 
     def _start(self, name: str) -> None:
         recipe, path, seed = self._job.recipe, self._job.path, self._job.seed
-        folder = path.parents[2] / FOLDER / name / f"{recipe.name}-{path.stem}"
-        self._told[name] = self._resumed_at if folder.exists() else 0
+        folder, note = self._folder(name), self._note(name)
+        told = int(note.read_text()) if note.is_file() else 0
+        self._told[name] = min(told, self._resumed_at)
         folder.mkdir(parents=True, exist_ok=True)
         config = {**recipe.to_data(), "key": recipe.key, "seed": seed}
         run = Run(path.stem, f"{recipe.name} seed {seed}", f"{recipe.name} {recipe.key}", folder,
                   config, recipe.to_yaml())  # fmt: skip
         self._started[name] = plugins.load(__name__, name).start(run)
+
+    def _folder(self, name: str) -> Path:
+        path = self._job.path
+        return path.parents[2] / FOLDER / name / f"{self._job.recipe.name}-{path.stem}"
+
+    def _note(self, name: str) -> Path:
+        """Where it is noted how many iterations a tracker has been told."""
+        return self._folder(name) / "told"
 
 
 def tag(name: str) -> str:

@@ -7,6 +7,7 @@ its first iteration and later ones. The stages of a prefix are one plot in "Cust
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from ddbench.scalars import Row, stage_of
 from ddbench.tracking import Run, tag
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch.utils.tensorboard import SummaryWriter
 
 PACKAGE = "tensorboard"
@@ -58,6 +61,7 @@ class TensorBoard:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            _await_next_second(self._run.folder)
             self._writer = SummaryWriter(str(self._run.folder), purge_step=iteration)
             if iteration == 0:
                 indented = self._run.recipe.replace("\n", "\n    ")  # Markdown for "verbatim"
@@ -76,3 +80,13 @@ class TensorBoard:
     def _flush(self) -> None:
         if self._writer is not None:
             self._writer.flush()
+
+
+def _await_next_second(folder: Path) -> None:
+    """Wait, for a second at most, until the name of a new file sorts behind those there are.
+
+    TensorBoard reads files by their names, which begin with the second they were made in.
+    """
+    seconds = [int(file.name.split(".")[3]) for file in folder.glob("events.out.tfevents.*")]
+    if seconds:
+        time.sleep(min(1.0, max(0.0, max(seconds) + 1 - time.time())))
