@@ -210,3 +210,13 @@ def test_a_link_to_a_file_is_that_file(tmp_path: Path) -> None:
     (tmp_path / "b.h5").symlink_to(path)
     (tmp_path / "broken.h5").symlink_to(tmp_path / "nowhere")
     assert len(collect([tmp_path])) == 1
+
+
+@pytest.mark.parametrize("value", ["soon", float("inf")])
+def test_an_attribute_that_is_no_number_leaves_the_file_out(tmp_path: Path, value: object) -> None:
+    write(tmp_path, recipe_of("digits_dc_ipc2"), 0, record_of(0.5))
+    odd = write(tmp_path, recipe_of("digits_dc_ipc3", ipc=3), 0, record_of(0.5), seconds=value)
+    frame = collect([tmp_path])
+    assert frame["recipe"].tolist() == ["digits_dc_ipc2"]
+    ((path, reason),) = frame.attrs["rejected"]
+    assert path == str(odd) and reason.startswith("seconds: found")

@@ -8,6 +8,7 @@ status) of runs that are not done (their scores so far are rows with that status
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -162,6 +163,7 @@ class _Reader:
         wanted = [self._baselines or role == OWN for role in columns["role"]]
         keys = list(compress(_arms(columns), wanted))
         arms = {key: facts.of(Scored(*key), header) for key in dict.fromkeys(keys)}
+        of_file = facts.shared | _of_file(path, header)
         places = {key: len(self._arms) + place for place, key in enumerate(arms)}
         # nothing above is kept of a file that is refused half way
         self._scores["file"] += [len(self._files)] * len(keys)
@@ -169,7 +171,7 @@ class _Reader:
         for name in _RECORDED:
             self._scores[name] += compress(columns[name], wanted)
         self._arms += arms.values()
-        self._files.append(facts.shared | _of_file(path, header))
+        self._files.append(of_file)
         if header.attrs["status"] != DONE:
             self._unfinished.append((str(path), str(header.attrs["status"])))
 
@@ -212,16 +214,24 @@ def _of_file(path: Path, header: Header) -> Row:
     attrs = header.attrs
     return {
         "key": str(attrs["key"]),
-        "seed": int(attrs["seed"]),
-        "distill_seconds": float(attrs.get("seconds", float("nan"))),
-        "peak_memory_bytes": float(attrs.get("peak_memory_bytes", float("nan"))),
+        "seed": int(_number(header, "seed")),
+        "distill_seconds": _number(header, "seconds"),
+        "peak_memory_bytes": _number(header, "peak_memory_bytes"),
         "device": str(attrs.get("device", "unknown")),
         **{name: str(attrs.get(name, "")) for name in _PROVENANCE},
-        "restarts": int(attrs.get("restarts", 0)),
+        "restarts": int(_number(header, "restarts", 0)),
         "set_selected": bool(attrs.get("selected_on_test", False)),
         "status": str(attrs["status"]),
         "path": str(path),
     }
+
+
+def _number(header: Header, name: str, missing: float = math.nan) -> float:
+    """A number of the file's attributes; raises ``BadInput`` for anything else."""
+    value = header.attrs.get(name, missing)
+    if not isinstance(value, int | float) or math.isinf(value):
+        raise BadInput(f"found {value!r}", field=name, allowed="a number")
+    return value
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
