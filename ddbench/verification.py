@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddbench import runner, store
+from ddbench import runner, store, tracking
 from ddbench.distilled import DistilledSet
 from ddbench.engine import Engine, resolve_device
 from ddbench.errors import BadInput
@@ -41,7 +41,7 @@ def verify(recipe: Recipe, seed: int, results: Path, *, device: str = "auto") ->
         str(resolve_device(device)),
         *(int(stored.attrs[name]) for name in ("threads", "stack", "microbatch")),
     )
-    with tempfile.TemporaryDirectory(prefix="ddbench-verify-") as folder, _empty_cache(folder):
+    with tempfile.TemporaryDirectory(prefix="ddbench-verify-") as folder, _apart(folder):
         again = store.read(
             runner.run(recipe, seed, Path(folder), device=device, engine=engine).path
         )
@@ -51,17 +51,19 @@ def verify(recipe: Recipe, seed: int, results: Path, *, device: str = "auto") ->
 
 
 @contextmanager
-def _empty_cache(folder: str) -> Iterator[None]:
-    """Networks trained on real data are made again too."""
-    before = os.environ.get("DDBENCH_CACHE")
-    os.environ["DDBENCH_CACHE"] = str(Path(folder) / "cache")
+def _apart(folder: str) -> Iterator[None]:
+    """Networks trained on real data are made again too, and no tracker sees the run twice."""
+    own = {"DDBENCH_CACHE": str(Path(folder) / "cache"), tracking.VARIABLE: ""}
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["DDBENCH_CACHE"]
-        else:
-            os.environ["DDBENCH_CACHE"] = before
+        for name, text in before.items():
+            if text is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = text
 
 
 def differences(a: Result, b: Result) -> list[str]:

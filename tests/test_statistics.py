@@ -286,6 +286,13 @@ def test_a_bootstrap_that_cannot_be_is_refused() -> None:
 # --- the test set --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("accuracy, n", [(0.0, 100), (0.3, 1000), (0.9142, 10_000), (1.0, 360)])
+def test_wilson_is_that_of_statsmodels(accuracy: float, n: int) -> None:
+    from statsmodels.stats.proportion import proportion_confint
+
+    close(wilson(accuracy, n), proportion_confint(accuracy * n, n, method="wilson"), rtol=1e-9)
+
+
 def test_wilson_by_hand() -> None:
     z = 1.959963984540054
     middle, half = (0.3 + z**2 / 2000) / (1 + z**2 / 1000), z / (1 + z**2 / 1000)

@@ -181,18 +181,21 @@ def _draws(shape: tuple[int, ...], resamples: int, seed: int) -> _Draws:
 
 
 def wilson(correct_fraction: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval for an accuracy on ``n`` test images, as fractions.
+    """Wilson's interval for an accuracy p on ``n`` test images, as fractions.
+
+        (p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
 
     The error of the test set itself. It is the same images for all methods: it belongs into a
-    footer, not into a comparison. Raises ValueError for what is no fraction, or without images.
+    footer, not into a comparison. Written out, because every table would wait half a second for
+    statsmodels. Raises ValueError for what is no fraction, or without images.
     """
-    from statsmodels.stats.proportion import (  # type: ignore[import-untyped]
-        proportion_confint,
-    )
+    from scipy.special import ndtri
 
     if not 0 <= correct_fraction <= 1:
         raise ValueError(f"the accuracy {correct_fraction:g} is no fraction from 0 to 1")
     if n < 1:
         raise ValueError("there are no test images")
-    low, high = proportion_confint(correct_fraction * n, n, alpha=1 - level, method="wilson")
-    return float(low), float(high)
+    p, z = correct_fraction, float(ndtri(0.5 + level / 2))
+    half = z * math.sqrt(p * (1 - p) / n + (z / n) ** 2 / 4)
+    middle, scale = p + z**2 / (2 * n), 1 + z**2 / n
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
