@@ -10,15 +10,23 @@ import argparse
 import contextlib
 import io
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from benchmarks import row_dc, row_eval, row_process
+from benchmarks import row_dc, row_dm, row_eval, row_process, row_table
 from benchmarks.measure import Row, rate
 from benchmarks.workloads import cifar_shape, digits, reference_utils
 
-ROWS = ("eval", "eval-networks", "dc", "f", "start-up", "demo")
+ROWS = ("eval", "eval-networks", "dc", "dm", "f", "start-up", "demo", "table")
+
+_PROCESSES: dict[str, Callable[[], list[Row]]] = {
+    "start-up": row_process.startup,
+    "demo": row_process.demo,
+    "table": partial(row_table.measure, 1000, 10_000),
+}
 
 
 def main() -> None:
@@ -39,10 +47,8 @@ def main() -> None:
 
 
 def _measured(name: str, args: argparse.Namespace) -> list[Row]:
-    if name == "start-up":
-        return row_process.startup()
-    if name == "demo":
-        return row_process.demo()
+    if name in _PROCESSES:
+        return _PROCESSES[name]()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     speed, gpu = rate(device), device.type == "cuda"
     small, large = digits(device), cifar_shape(device)
@@ -60,6 +66,13 @@ def _measured(name: str, args: argparse.Namespace) -> list[Row]:
                 *row_eval.measure(large, reference, speed, networks=20 if gpu else 2,
                                   epochs=1000 if gpu else 4),
             ]  # fmt: skip
+        if name == "dm":
+            sizes = ((small, 10), (large, 10), (large, 50))
+            return [
+                row
+                for work, ipc in sizes
+                for row in row_dm.measure(work, reference, speed, ipc=ipc)
+            ]
         features = name == "f"
         full = {"outer": 10, "inner": 50, "batch_real": 256}
         part = {"outer": 2, "inner": 1, "batch_real": 32}

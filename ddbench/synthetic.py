@@ -2,20 +2,26 @@
 
 A method hands over one function that turns a ``View`` of the variables into parts of its loss.
 Whether only x, only F, or both in turn are stepped is decided here; methods do not know of F.
+
+A stored image may hold f x f images of lower resolution (multi-formation; IDC, Kim et al., ICML
+2022): f^2 images are formed of it whenever a network sees the set. I images per class are stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ddbench.distilled import DistilledSet
+from ddbench.data import normalise, unnormalise
+from ddbench.distilled import DistilledSet, Space
 from ddbench.features.contrast import contrast_term
 from ddbench.features.spec import FeatureSpec
+from ddbench.importers._idc_decode import decode
 from ddbench.objective import Batch, Examples, FeatureTerm, SyntheticLoss, examples_of
 from ddbench.stack import Stack
 
@@ -26,13 +32,14 @@ class View:
 
     Attributes:
         purpose: names the update; it draws its own real batches.
-        x: [N, C, H, W], class by class, ``ipc`` each.
+        x: [N, C, H, W] as stored, class by class, ``ipc`` each.
         F: one feature set [N or classes, c, h, w], or None.
         loss: the loss of a network on this view.
         encoder_only: compare the encoder's gradients only (an F step; the feature term has none in
             the classifier, DRUPI ``DC/DCmain3.0.py:1044``).
         task_weight: lambda_task of the term CE(C(F), y); 0 where F is not learned.
         record_fit: receives the unweighted task term per class, [C].
+        form: the images and labels that a network sees, from the stored ones of some classes.
     """
 
     purpose: str
@@ -44,12 +51,14 @@ class View:
     encoder_only: bool = False
     task_weight: float = 0.0
     record_fit: Callable[[Tensor], None] = lambda fit: None
+    form: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda x, y: (x, y)
 
     def class_batch(self, classes: slice, labels: Tensor) -> Batch:
-        """The images of some classes: x [I, C, ...], y [I, C], targets [I, C, c, h, w]."""
-        x = self.x.unflatten(0, (-1, self.ipc))[classes].transpose(0, 1)
+        """The images of some classes: x [f^2 I, C, ...], y [f^2 I, C], targets [I, C, c, h, w]."""
+        stored = self.x.unflatten(0, (-1, self.ipc))[classes].transpose(0, 1)
+        x, y = self.form(stored, labels.expand(self.ipc, -1))
         targets = None if self.F is None else self.targets(classes)
-        return Batch(x, labels.expand(self.ipc, -1), targets)
+        return Batch(x, y, targets)
 
     def targets(self, classes: slice) -> Tensor:
         """F of some classes, [I, C, c, h, w]."""
@@ -75,6 +84,7 @@ class SyntheticVariables:
         lr, momentum: SGD of the pixels.
         features: the features block where F is learned; None otherwise.
         term: the feature term of networks that train on the set; None without F.
+        factor: f; F is not defined for more than one image in a stored one.
     """
 
     def __init__(
@@ -86,8 +96,11 @@ class SyntheticVariables:
         momentum: float = 0.0,
         features: FeatureSpec | None = None,
         term: FeatureTerm | None = None,
+        factor: int = 1,
     ) -> None:
-        self._data, self._ipc = data, ipc
+        if factor > 1 and data.F is not None:
+            raise ValueError("F labels images, and a stored image holds several")
+        self._data, self._ipc, self.factor = data, ipc, factor
         self._features, self._term = features, term
         self._loss = SyntheticLoss(data.kind, term=term)
         self.x = data.x.clone().requires_grad_()
@@ -98,13 +111,24 @@ class SyntheticVariables:
         self._fit = torch.full((max(1, len(self.F)),), torch.inf, device=self.x.device)
 
     def current(self) -> DistilledSet:
-        """The set as it is now, detached."""
+        """The set as networks train on it now, detached: of its images, all that they hold."""
         F = torch.stack([f.detach() for f in self.F], dim=1) if self.F else None
+        x, y = self.x.detach().clone(), self._data.y
+        if self.factor > 1:
+            by_class = (part.unflatten(0, (-1, self._ipc)).transpose(0, 1) for part in (x, y))
+            x, y = (part.transpose(0, 1).flatten(0, 1) for part in self._form(*by_class))
         return DistilledSet(
-            x=self.x.detach().clone(), y=self._data.y, space=self._data.space,
-            kind=self._data.kind, F=F, features=self._data.features if self.F else {},
-            lr=self._data.lr,
+            x=x, y=y, space=self._data.space, kind=self._data.kind, F=F,
+            features=self._data.features if self.F else {}, lr=self._data.lr,
         )  # fmt: skip
+
+    @property
+    def images_per_class(self) -> int:
+        """f^2 I: how many a network sees."""
+        return self.factor**2 * self._ipc
+
+    def _form(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return formed(x, y, self.factor, self._data.space)
 
     @property
     def best(self) -> int:
@@ -132,7 +156,8 @@ class SyntheticVariables:
         """
         losses = []
         if self.updates_images:
-            view = View("images", self.x, self._ipc, SyntheticLoss(self._data.kind))
+            loss = SyntheticLoss(self._data.kind)
+            view = View("images", self.x, self._ipc, loss, form=self._form)
             losses.append(self._descend(match(view), [self.x], self._x_optimizer))
         if self._F_optimizer is not None and self._features and self._features.learns:
             for number, F in enumerate(self.F):
@@ -198,6 +223,46 @@ class SyntheticVariables:
         self._x_optimizer.load_state_dict(state["x_optimizer"])
         if self._F_optimizer is not None:
             self._F_optimizer.load_state_dict(state["F_optimizer"])
+
+
+def formed(x: Tensor, y: Tensor, factor: int, space: Space) -> tuple[Tensor, Tensor]:
+    """The images that stored ones hold, as IDC's decoder forms them of pixels; differentiable.
+
+    Args:
+        x: [I, C, ...] in ``space``, which must lead back to pixels.
+        y: int64 [I, C].
+        factor: f; 1 gives the input.
+
+    Returns:
+        [f^2 I, C, ...] in ``space``, first the upper left crop of every image; and their y.
+    """
+    if factor == 1:
+        return x, y
+    pixels = unnormalise(x.flatten(0, 1), space, clamp=False)
+    crops, labels = decode(pixels, y.flatten(), factor)
+    classes = x.shape[1]
+    return normalise(crops, space).unflatten(0, (-1, classes)), labels.unflatten(0, (-1, classes))
+
+
+def tiled(x: Tensor, factor: int) -> Tensor:
+    """Stored images [I, ...] of f^2 I real ones: crop k holds number k I + i, resized to nearest.
+
+    The crops are those of the decoder. The reference's ``mix`` cuts a side that f does not divide
+    elsewhere, so that decoded images straddle two (snu-mllab/Efficient-Dataset-Condensation
+    ``condense.py:24-181``).
+    """
+    if factor == 1:
+        return x
+    parts = x.unflatten(0, (factor**2, -1))
+    out = torch.empty_like(parts[0])
+    height, width = (
+        [slice(at, at + -(-side // factor)) for at in range(0, side, -(-side // factor))]
+        for side in x.shape[2:]
+    )
+    for part, (rows, columns) in zip(parts, product(height, width), strict=True):
+        place = out[..., rows, columns]
+        place.copy_(torch.nn.functional.interpolate(part, size=place.shape[2:]))
+    return out
 
 
 def _feature_optimizer(spec: FeatureSpec, sets: list[Tensor]) -> torch.optim.Optimizer | None:

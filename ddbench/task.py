@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ddbench.data import RealData
+from ddbench.augment import Augmentation
+from ddbench.data import RealData, normalise, unnormalise
 from ddbench.engine import Engine
 from ddbench.methods import TrainedOn
 from ddbench.networks import Network
 from ddbench.randomness import Streams
 from ddbench.stack import Stack, create
-from ddbench.synthetic import SyntheticVariables
+from ddbench.synthetic import SyntheticVariables, tiled
 from ddbench.trained import feature_maps, trained
 from ddbench.training import Draws, OptimizerSpec, train
 
@@ -30,6 +31,7 @@ class Task:
         ipc: images per class. data: the real data. network: the architecture.
         streams: random numbers by purpose. engine: device, micro-batch.
         start: iteration to begin with (after a resumption).
+        factor: f; a stored image holds f x f (``synthetic``).
         variables: what is learned; set before ``distill`` is called.
     """
 
@@ -39,6 +41,7 @@ class Task:
     streams: Streams
     engine: Engine
     start: int = 0
+    factor: int = 1
     _variables: SyntheticVariables | None = None
 
     @property
@@ -75,7 +78,7 @@ class Task:
 
     def class_chunks(self) -> Iterator[slice]:
         """Classes in chunks of which the synthetic images fit the micro-batch."""
-        size = max(1, self.engine.microbatch // self.ipc)
+        size = max(1, self.engine.microbatch // self.variables.images_per_class)
         for first in range(0, len(self.classes), size):
             yield slice(first, min(first + size, len(self.classes)))
 
@@ -90,8 +93,13 @@ class Task:
         momentum: float,
         weight_decay: float,
         batch_size: int,
+        augmentation: Augmentation | None = None,
     ) -> None:
-        """Train one network in place on the current set, with F where the recipe has it."""
+        """Train one network in place on the current set, with F where the recipe has it.
+
+        Args:
+            augmentation: of every batch, with parameters per image.
+        """
         draws = Draws(
             [self.streams.generator("inner order", iteration, step)],
             [self.streams.generator("inner extra", iteration, step)],
@@ -100,7 +108,7 @@ class Task:
         train(
             network, examples, self.variables.loss,
             OptimizerSpec(lr, momentum, weight_decay), draws.orders(epochs, len(examples)),
-            batch_size=batch_size, draws=draws,
+            batch_size=batch_size, augmentation=augmentation, draws=draws,
         )  # fmt: skip
 
     # --- real images -----------------------------------------------------------------------
@@ -110,9 +118,13 @@ class Task:
         return self.data.class_index[label, : int(self.data.class_count[label])]
 
     def random_real_images(self) -> Tensor:
-        """``ipc`` real images per class without replacement, class by class."""
-        index, _ = self.real_batches(self.ipc, "init", 0, 0)
-        return self.data.x_train[index.T.flatten()]
+        """``ipc`` images per class of real ones without replacement, class by class."""
+        index, _ = self.real_batches(self.factor**2 * self.ipc, "init", 0, 0)
+        if self.factor == 1:
+            return self.data.x_train[index.T.flatten()]
+        real = unnormalise(self.data.x_train[index], self.data.space, clamp=False)
+        stored = tiled(real.flatten(0, 1), self.factor).unflatten(0, (self.ipc, -1))
+        return normalise(stored.transpose(0, 1).flatten(0, 1), self.data.space)
 
     def noise_images(self) -> Tensor:
         """N(0, 1) images [N, C, H, W]."""

@@ -65,7 +65,7 @@ def test_warned_and_preempted_it_ends_as_if_never_interrupted(site: Site, slurm:
 def test_the_evaluation_resumes_too(site: Site, slurm: Cluster) -> None:
     many = {
         **ALONE, "name": "many", "method": {"name": "random"}, "init": None,
-        "features": {"source": "init", "item": "full", "lambda_reg": 1.0},
+        "features": {**LONG["features"], "source": "init"},
         "evaluation": {"epochs": 300, "repeats": 2, "protocol": "dsa"},
     }  # fmt: skip
     site.submit(site.recipe(many))

@@ -378,7 +378,7 @@ def test_cyclic_and_broken_bases(tmp_path: Path) -> None:
         ("ipc=ten", "ipc: found 'ten'"),
         ("method.lr_imgg=1", "method.lr_imgg: unknown field; did you mean 'lr_img'?"),
         ("method.lr_img.x=1", "method.lr_img: found {'x': 1}; allowed: a number"),
-        ("method.name=dm", "method.name: unknown method 'dm'; did you mean 'dc'?"),
+        ("method.name=dcc", "method.name: unknown method 'dcc'; did you mean 'dc'?"),
         ("method.loops.x=[1, 2]", "method.loops.x: found 'x'"),
         ("network.width=64", "network.name: is required and missing"),
         ("seeds.0=1", "seeds: found {'0': 1}; allowed: a list"),

@@ -25,6 +25,8 @@ from ddbench.features.spec import (
     FeatureSpec,
 )
 from ddbench.methods.dc import DC
+from ddbench.methods.dm import DM
+from ddbench.methods.dsa import DSA
 from ddbench.methods.external import External
 from ddbench.networks.convnet import ConvNet
 from ddbench.protocols import EvaluationSpec, Mix, Plan, TeacherSpec
@@ -78,7 +80,7 @@ def test_names_say_what_is_in_the_file(name: str) -> None:
     if found.method.given:  # whose set it is
         what += f"_{name.split('_')[2]}"
     stem = f"{found.dataset.name}_{what}{f}{size}"
-    assert name in {stem, f"{stem}_channel", f"{stem}_small"}
+    assert name in {stem, f"{stem}_channel", f"{stem}_small", f"{stem}_bn"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -114,6 +116,19 @@ DC_CELLS = {
     "cifar10": {1: (28.3, 0.5), 10: (44.9, 0.5), 50: (53.9, 0.5)},
     "cifar100": {1: (12.8, 0.3), 10: (25.2, 0.3)},
 }
+DSA_CELLS = {
+    "mnist": {1: (88.7, 0.6), 10: (97.8, 0.1), 50: (99.2, 0.1)},
+    "fashionmnist": {1: (70.6, 0.6), 10: (84.6, 0.3), 50: (88.7, 0.2)},
+    "svhn": {1: (27.5, 1.4), 10: (79.2, 0.5), 50: (84.4, 0.4)},
+    "cifar10": {1: (28.8, 0.7), 10: (52.1, 0.5), 50: (60.6, 0.5)},
+    "cifar100": {1: (13.9, 0.3), 10: (32.3, 0.3), 50: (42.8, 0.4)},
+}
+DM_CELLS = {
+    "cifar10": {1: (26.0, 0.8), 10: (48.9, 0.6), 50: (63.0, 0.4), 100: (67.0, 0.3),
+                200: (71.2, 0.4), 500: (76.1, 0.3), 1000: (79.8, 0.3), 1250: (80.8, 0.3)},
+    "cifar100": {1: (11.4, 0.3), 10: (29.7, 0.3), 50: (43.6, 0.4)},
+    "tinyimagenet": {1: (3.9, 0.2), 10: (12.9, 0.4), 50: (24.1, 0.3)},
+}  # fmt: skip
 RANDOM_CELLS = {
     "cifar10": {1: (15.4, 0.3), 10: (31.0, 0.5), 50: (50.6, 0.3), 500: (73.2, 0.3),
                 1000: (78.4, 0.2)},
@@ -124,6 +139,15 @@ DC_SOURCE = (
     "mean: VICO-UoE/DatasetCondensation readme.md; "
     "std: Nguyen et al. 2021 (KIP; arXiv 2107.13034) Table 1"
 )
+FTD_SOURCE = "Du et al. 2023 (FTD; arXiv 2211.11004) Table 1"
+README_SOURCE = "VICO-UoE/DatasetCondensation readme.md"
+DATM_SOURCE = "NUS-HPC-AI-Lab/DATM figures/comparison.png"
+
+
+def dm_source(dataset: str, ipc: int) -> str:
+    if (dataset, ipc) == ("tinyimagenet", 50):
+        return DATM_SOURCE
+    return FTD_SOURCE if ipc <= 50 else README_SOURCE
 
 
 @dataclass(frozen=True)
@@ -140,14 +164,23 @@ PUBLISHED = {
         for ipc, numbers in row.items()
     },
     **{
-        f"{dataset}_random_ipc{ipc}": Cell(*numbers, "NUS-HPC-AI-Lab/DATM figures/comparison.png")
-        for dataset, row in RANDOM_CELLS.items()
+        f"{dataset}_dsa_ipc{ipc}": Cell(
+            *numbers, FTD_SOURCE if (dataset, ipc) == ("cifar100", 50) else DC_SOURCE
+        )
+        for dataset, row in DSA_CELLS.items()
         for ipc, numbers in row.items()
     },
     **{
-        f"{dataset}_full": Cell(*numbers, "Du et al. 2023 (FTD; arXiv 2211.11004) Table 1")
-        for dataset, numbers in FULL_CELLS.items()
+        f"{dataset}_dm_ipc{ipc}": Cell(*numbers, dm_source(dataset, ipc))
+        for dataset, row in DM_CELLS.items()
+        for ipc, numbers in row.items()
     },
+    **{
+        f"{dataset}_random_ipc{ipc}": Cell(*numbers, DATM_SOURCE)
+        for dataset, row in RANDOM_CELLS.items()
+        for ipc, numbers in row.items()
+    },
+    **{f"{dataset}_full": Cell(*numbers, FTD_SOURCE) for dataset, numbers in FULL_CELLS.items()},
     "mnist_external_dc_ipc1": Cell(91.82, 0.50, "accs_all_exps of the file itself"),
 }
 
@@ -190,6 +223,88 @@ def test_dc_rows(dataset: str, ipc: int) -> None:
     assert (constants.mean[0], constants.std[0]) == CONSTANTS[dataset]
     _assert_dc_protocol(found)
     assert [one.tta for _, one in found.plans()] == ["none"]
+
+
+FULL = "color_crop_cutout_flip_scale_rotate"
+NO_FLIP = "color_crop_cutout_scale_rotate"
+BN_POOL = ["ConvNetD3-batch", "ConvNetD3-swish-batch", "AlexNetBN", "VGG11BN", "ResNet18BN"]
+
+
+def _assert_dsa_protocol(found: Recipe, repeats: int, networks: list[str]) -> None:
+    """1000 epochs under the operations that the set is made with."""
+    strategy = NO_FLIP if found.dataset.name in ("mnist", "svhn") else FULL
+    assert [net.label for net, _ in found.plans()] == networks
+    for _, plan in found.plans():
+        assert plan.repeats == repeats
+        assert (plan.epochs, plan.epochs_run, plan.schedule) == (1000, 1001, "halfway")
+        assert (plan.lr, plan.momentum, plan.weight_decay) == (0.01, 0.9, 5e-4)
+        assert (plan.batch_size, plan.tta, plan.selection) == (256, "none", "last")
+        assert plan.augmentation == DSAAugmentation(strategy=strategy)
+
+
+def _assert_dsa(found: Recipe, dataset: str) -> None:
+    """DC's numbers, from real images, under the operations."""
+    method = found.method.resolved(found.ipc)
+    assert isinstance(method, DSA)
+    assert (method.outer_loop, method.inner_loop) == LOOPS[found.ipc]
+    assert method.iterations_of(found.ipc) == 1001
+    assert (method.lr_img, method.momentum_img, method.lr_net) == (0.1, 0.5, 0.01)
+    assert (method.inner_momentum, method.inner_weight_decay) == (0.0, 0.0)
+    assert (method.batch_real, method.batch_train, method.distance) == (256, 256, "ours")
+    assert method.strategy == (NO_FLIP if dataset in ("mnist", "svhn") else FULL)
+    assert found.init_name == "real" and found.features is None
+    assert found.seeds == [0, 1, 2, 3, 4]
+    assert (found.dataset.name, found.dataset.constants, found.dataset.zca) == (
+        dataset, "dc", False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dataset", "ipc"), [(dataset, ipc) for dataset, row in DSA_CELLS.items() for ipc in row]
+)
+def test_dsa_rows(dataset: str, ipc: int) -> None:
+    found = shipped(f"{dataset}_dsa_ipc{ipc}")
+    _assert_dsa(found, dataset)
+    assert found.net.label == "ConvNetD3"
+    _assert_dsa_protocol(found, 20, ["ConvNetD3"])
+
+
+def _assert_dm(found: Recipe, dataset: str) -> None:
+    method = found.method
+    assert isinstance(method, DM)
+    assert (method.iterations, method.iterations_of(found.ipc)) == (20_000, 20_001)
+    large = dataset == "cifar10" and found.ipc >= 100
+    assert (method.lr_img, method.momentum_img) == (10.0 if large else 1.0, 0.5)
+    assert (method.batch_real, method.strategy) == (256, FULL)
+    assert found.init_name == "real" and found.features is None
+    assert found.seeds == [0, 1, 2, 3, 4]
+    assert (found.dataset.name, found.dataset.constants, found.dataset.zca) == (
+        dataset, "dc", False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dataset", "ipc"),
+    [
+        *((dataset, ipc) for dataset, row in DM_CELLS.items() for ipc in row),
+        *(("cifar100", ipc) for ipc in (100, 125)),  # documented, without a number
+    ],
+)
+def test_dm_rows(dataset: str, ipc: int) -> None:
+    found = shipped(f"{dataset}_dm_ipc{ipc}")
+    _assert_dm(found, dataset)
+    label = "ConvNetD4" if dataset == "tinyimagenet" else "ConvNetD3"
+    assert found.net.label == label
+    _assert_dsa_protocol(found, 5, [label])
+
+
+def test_cross_architecture_rows_with_batch_norm() -> None:
+    dsa, dm = shipped("cifar10_dsa_ipc50_bn"), shipped("cifar10_dm_ipc50_bn")
+    _assert_dsa(dsa, "cifar10")
+    _assert_dm(dm, "cifar10")
+    for found in (dsa, dm):
+        assert found.net.label == "ConvNetD3-batch" and found.ipc == 50
+        _assert_dsa_protocol(found, 5, BN_POOL)
 
 
 def _assert_dc_protocol(found: Recipe) -> None:
@@ -316,7 +431,8 @@ def test_the_external_row() -> None:
 
 
 def test_small_rows() -> None:
-    for name in ("mnist_dc_ipc1_small", "mnist_random_ipc1_small"):
+    for method in ("dc", "dsa", "dm", "random"):
+        name = f"mnist_{method}_ipc1_small"
         found = shipped(name)
         assert found.net.label == "ConvNetD2-W32" and not found.published
         assert found.plans()[0][1].repeats == 5
@@ -359,6 +475,8 @@ def test_digits_rows() -> None:
         "herding": (1, 2, 5, 10),
         "kmeans": (1, 2, 5, 10),
         "dc": (1, 2, 5, 10),
+        "dsa": (1, 2, 5, 10),
+        "dm": (1, 2, 5, 10),
         "average": (1,),
     }.items():
         for ipc in ipcs:
@@ -368,10 +486,15 @@ def test_digits_rows() -> None:
             assert (plan.protocol, plan.epochs, plan.repeats) == ("dc", 300, 10)
             assert plan.augmentation is None and found.evaluation.test_every == 50
     for ipc, loops in {1: (1, 1), 2: (3, 10), 3: (3, 10), 5: (5, 10), 8: (5, 10)}.items():
-        method = shipped("digits_dc_ipc5").method.resolved(ipc)
-        assert isinstance(method, DC)
-        assert (method.outer_loop, method.inner_loop) == loops
-        assert (method.iterations, method.lr_img) == (100, 1.0)
+        for name in ("digits_dc_ipc5", "digits_dsa_ipc5"):
+            method = shipped(name).method.resolved(ipc)
+            assert isinstance(method, DC)
+            assert (method.outer_loop, method.inner_loop) == loops
+            assert (method.iterations, method.lr_img) == (100, 1.0)
+            assert getattr(method, "strategy", NO_FLIP) == NO_FLIP
+    dm = shipped("digits_dm_ipc5")
+    assert isinstance(dm.method, DM) and dm.init_name == "real"
+    assert (dm.method.iterations, dm.method.lr_img, dm.method.strategy) == (300, 1.0, NO_FLIP)
 
 
 def test_f_is_the_same_on_dc_and_on_random_images() -> None:
@@ -447,7 +570,7 @@ def test_what_changes_the_set_changes_its_key(field: str) -> None:
 
 
 def test_every_knob_is_in_the_tables() -> None:
-    assert set(DC.model_fields) == {*METHOD_KNOBS, "name"}
+    assert set(DC.model_fields) == {*METHOD_KNOBS, "factor", "name"}  # no F with a factor
     # update has one value in this version, align likewise; the budget only warns
     assert set(FeatureSpec.model_fields) == {*FEATURE_KNOBS, "update", "align", "budget"}
     assert set(FeatureInit.model_fields) == {*FEATURE_INIT_KNOBS, "path"}
@@ -498,6 +621,19 @@ def test_the_method_changes_the_key(files: Path) -> None:
     blocks: dict[str, Any] = {name: {"name": name} for name in methods.names()}
     blocks["external"]["set"] = str(files / "set.npz")
     keys = {Recipe.parse({**base, "method": block}).key for block in blocks.values()}
+    assert len(keys) == len(blocks)
+
+
+PLAIN_KNOBS = {**METHOD_KNOBS, "factor": 2, "strategy": "crop"}
+
+
+@pytest.mark.parametrize("name", ["dc", "dsa", "dm"])
+def test_knobs_of_a_matching_method_change_the_key(name: str) -> None:
+    base: dict[str, Any] = {"name": "base", "dataset": "digits", "ipc": 1}
+    fields = set(methods.method_class(name).model_fields) - {"name"}
+    assert fields <= set(PLAIN_KNOBS)
+    blocks = [{"name": name}, *({"name": name, field: PLAIN_KNOBS[field]} for field in fields)]
+    keys = {Recipe.parse({**base, "method": block}).key for block in blocks}
     assert len(keys) == len(blocks)
 
 

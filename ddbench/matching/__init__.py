@@ -1,1 +1,1 @@
-"""Matching engines that methods share: gradients."""
+"""Matching engines that methods share: gradients, and distributions of embeddings."""

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ddbench import augment
 from ddbench.augment import Augmentation
+from ddbench.matching.classwise import Classwise, refilled
 from ddbench.objective import Batch, SyntheticLoss
 from ddbench.stack import Stack
 
@@ -90,7 +90,7 @@ def class_gradients(
     return total
 
 
-class GradientMatching:
+class GradientMatching(Classwise):
     """One matching step on one network, for all classes and for whatever is learned.
 
     Memory: classes are taken in chunks (``engine.microbatch`` images at once), each chunk's graph
@@ -101,10 +101,8 @@ class GradientMatching:
     def __init__(
         self, task: Task, distance: str, batch_real: int, augmentation: Augmentation | None = None
     ) -> None:
-        self._task = task
+        super().__init__(task, batch_real, augmentation)
         self._distance = DISTANCES[distance]
-        self._batch_real = batch_real
-        self._augmentation = augmentation
         self._label_loss = SyntheticLoss()
 
     def step(self, network: Stack, iteration: int, step: int) -> Tensor:
@@ -159,24 +157,6 @@ class GradientMatching:
             loss = loss + view.task_weight * fit.sum()
         return loss
 
-    def _rows(self, classes: int) -> int:
-        return max(1, self._task.engine.microbatch // classes)
-
-    def _siamese_numbers(self, purpose: str, iteration: int, step: int) -> Tensor | None:
-        """One record per class, shared by its real and synthetic images; [1, C, n]."""
-        if self._augmentation is None:
-            return None
-        generators = self._task.streams.generators(
-            f"siamese {purpose}", self._task.classes, iteration, step
-        )
-        return augment.draw(self._augmentation, generators, 1, 1, self._task.data.shape)[0]
-
-    def _augmented(self, x: Tensor, numbers: Tensor | None) -> Tensor:
-        if self._augmentation is None or numbers is None:
-            return x
-        record = self._augmentation.record(numbers, self._task.data.shape)
-        return self._augmentation.apply(x, record)
-
     def _freeze_batch_norm(self, network: Stack, iteration: int, step: int) -> None:
         """One train-mode pass over 16 real images per class sets the running statistics.
 
@@ -184,8 +164,6 @@ class GradientMatching:
         ``main.py:160-176``).
         """
         index, valid = self._task.real_batches(16, "batch norm", iteration, step)
-        # A class with fewer images repeats its own; the valid rows come first.
-        turn = torch.arange(len(index), device=index.device)[:, None] % valid.sum(0).clamp_min(1)
-        rows = index.gather(0, turn).transpose(0, 1).flatten()
+        rows = refilled(index, valid).transpose(0, 1).flatten()
         with torch.no_grad():
             network(self._task.data.x_train[rows][:, None], train=True)

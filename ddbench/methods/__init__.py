@@ -1,8 +1,8 @@
 """Methods, one public file each, found by location. The method class is its own configuration.
 
 A method says only what is its own. It never evaluates, saves, prints, chooses a seed or a device,
-and knows nothing of F: the ``Task`` gives it real batches, fresh networks and the synthetic
-variables, whose one ``step`` updates whatever is learned.
+and does not know what is learned: the ``Task`` gives it real batches, fresh networks and the
+synthetic variables, whose one ``step`` updates whatever that is.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Method(Spec):
     """Base of every method's file; a subclass is exported as ``METHOD``."""
 
     trains_on_synthetic: ClassVar[bool] = False
-    """Whether networks train on the set while it is made (then F can be learned by matching)."""
+    """Whether networks train on the set while it is made: all that they train on can be learned."""
     inits: ClassVar[tuple[InitName, ...]] = ()
     """Where x may start, the default first; empty = the method itself gives x."""
     has_set: ClassVar[bool] = True
@@ -98,6 +98,11 @@ class Method(Spec):
     def workload(self, ipc: int, classes: int, train_size: int) -> Workload:
         """Cost of making a set; see ``Workload``."""
         return Workload(passes=0.0, graph_images=classes * ipc)
+
+    @property
+    def formation(self) -> int:
+        """f: a stored image holds f x f of those that networks see (IDC's multi-formation)."""
+        return 1
 
     @property
     def pixel_sgd(self) -> tuple[float, float]:

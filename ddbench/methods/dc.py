@@ -18,6 +18,7 @@ from ddbench.errors import BadInput
 from ddbench.methods import InitName, Method, Step, Workload
 
 if TYPE_CHECKING:
+    from ddbench.augment import Augmentation
     from ddbench.task import Task
 
 
@@ -33,10 +34,15 @@ class DC(Method):
     inits: ClassVar[tuple[InitName, ...]] = ("noise", "real")
     toy: ClassVar = {"iterations": 2, "outer_loop": 2, "inner_loop": 2, "batch_real": 8}
     title: ClassVar[str] = "DC"
-    bibtex: ClassVar[str] = (
-        "@inproceedings{zhao2021dc, title={Dataset Condensation with Gradient Matching}, "
-        "author={Zhao, Bo and Mopuri, Konda Reddy and Bilen, Hakan}, booktitle={ICLR}, year={2021}}"
-    )
+    bibtex: ClassVar[str] = """\
+@inproceedings{zhao2021dc,
+  title = {Dataset Condensation with Gradient Matching},
+  author = {Zhao, Bo and Mopuri, Konda Reddy and Bilen, Hakan},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year = {2021},
+  eprint = {2006.05929},
+  archivePrefix = {arXiv}
+}"""
 
     name: Literal["dc"] = "dc"
     iterations: int = Field(1000, ge=1, description="K; K + 1 outer iterations are run")
@@ -57,6 +63,9 @@ class DC(Method):
     batch_real: int = Field(256, ge=1, description="real images per class and step")
     batch_train: int = Field(256, ge=1, description="batch of the inner training")
     precision: Literal["tf32", "float32"] = "tf32"
+    factor: int = Field(
+        1, ge=1, le=8, description="f of IDC: a stored image holds f x f images of lower resolution"
+    )
 
     @model_validator(mode="after")
     def _check_loops(self) -> Self:
@@ -85,11 +94,16 @@ class DC(Method):
         loops = self.resolved(ipc)
         outer, inner = loops.outer_loop or 1, loops.inner_loop or 0
         real = min(self.batch_real, max(1, train_size // classes)) * classes
-        per_iteration = outer * (real + 3 * classes * ipc) + (outer - 1) * inner * classes * ipc
+        images = self.factor**2 * ipc * classes
+        per_iteration = outer * (real + 3 * images) + (outer - 1) * inner * images
         return Workload(
             passes=(self.iterations + 1) * per_iteration,
-            graph_images=max(3 * ipc * classes, min(self.batch_train, ipc * classes)),
+            graph_images=max(3 * images, min(self.batch_train, images)),
         )
+
+    @property
+    def formation(self) -> int:
+        return self.factor
 
     @property
     def pixel_sgd(self) -> tuple[float, float]:
@@ -99,12 +113,18 @@ class DC(Method):
     def allow_tf32(self) -> bool:
         return self.precision == "tf32"
 
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What the images are seen through, siamese in matching; None = as they are."""
+        return None
+
     def distill(self, task: Task) -> Iterator[Step]:
         from ddbench.matching.gradients import GradientMatching
 
         loops = self.resolved(task.ipc)
         outer, inner = loops.outer_loop or 1, loops.inner_loop or 0
-        matching = GradientMatching(task, self.distance, self.batch_real)
+        assert task.factor == self.factor
+        matching = GradientMatching(task, self.distance, self.batch_real, self.augmentation)
         for iteration in task.iterations(self.iterations + 1):
             network = task.new_network(iteration)
             losses = []
@@ -114,7 +134,7 @@ class DC(Method):
                     task.train_on_set(
                         network, iteration, step, epochs=inner, lr=self.lr_net,
                         momentum=self.inner_momentum, weight_decay=self.inner_weight_decay,
-                        batch_size=self.batch_train,
+                        batch_size=self.batch_train, augmentation=self.augmentation,
                     )  # fmt: skip
             yield Step(iteration, {"loss": sum(losses[1:], losses[0]) / outer})
 
